@@ -1,0 +1,1 @@
+"""A small insurance portal that uses WhatsApp Logs as any portal would."""

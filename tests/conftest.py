@@ -1,0 +1,3 @@
+"""Fixtures for every test; each group has its own module."""
+
+pytest_plugins = ["tests.postgres_fixtures"]
