@@ -1,7 +1,7 @@
 """Hold one PostgreSQL for one test run: `python -m tests.postgres_keeper FOLDER PID` ends when process PID does.
 
-A process of its own, because the pytest-xdist workers that share the server end at different times, and because a killed
-pytest cannot clear up. Prints one line when the template database is ready: the server's DSN, or the reason why not.
+A process of its own, because the pytest-xdist workers that share the server end at different times, and because a
+killed pytest cannot clear up. Prints one line when the template database is ready: the DSN, or the reason why not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         create_template(dsn)
         print(dsn, flush=True)
         await_end(pytest_pid)
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, the test that waits for the database shows it.
         print(traceback.format_exc().replace("\n", "\r"), flush=True)
     finally:
         server.stop()

@@ -1,1 +1,1 @@
-"""Everything that `./run` starts: the database, the simulator, the worker and the web server, and how they end together."""
+"""Everything that `./run` starts: database, simulator, worker and web server, and how they end together."""

@@ -51,7 +51,7 @@ def account_for_postgres() -> Account | None:
 
 
 def find_binaries(*, major: int | None = None) -> Binaries:
-    """Return the newest PostgreSQL of the installed wheel, else one of the machine; `major` when a data folder needs it."""
+    """Return the PostgreSQL of the installed wheel, else one of the machine; `major` when a data folder needs it."""
     found: list[Binaries] = []
     for folder in _candidates():
         if binaries := inspect(folder):
@@ -89,11 +89,11 @@ def can_enter(folder: Path, account: Account | None) -> bool:
 def prepare_binaries(binaries: Binaries, account: Account | None) -> Binaries:
     """Return programs that `account` can run: the same, or a copy when they lie in a closed folder such as /root.
 
-    Permissions of the folders above are never changed. The wheel's shared libraries lie beside the package and are found
-    by relative path, so both folders are copied with their layout.
+    Permissions of the folders above are never changed. The wheel's shared libraries lie beside the package and are
+    found by relative path, so both folders are copied with their layout.
     """
     program = binaries.bin / "postgres"
-    if account is None or can_enter(binaries.bin, account) and _allows(program, account, stat.S_IROTH | stat.S_IXOTH):
+    if account is None or (can_enter(binaries.bin, account) and _allows(program, account, stat.S_IROTH | stat.S_IXOTH)):
         return binaries
     package = binaries.bin.parents[1]
     if package.name != WHEEL_PACKAGE:
@@ -119,7 +119,9 @@ def shared_folder() -> Path:
         folder.chmod(0o755)
         if os.access(folder, os.W_OK):
             return folder
-    raise PostgresUnavailable("Neither /var/lib nor /var/tmp can hold the database. Set DATABASE_URL to one of your own.")
+    raise PostgresUnavailable(
+        "Neither /var/lib nor /var/tmp can hold the database. Set DATABASE_URL to one of your own."
+    )
 
 
 def _candidates() -> list[Path]:

@@ -14,8 +14,8 @@ PR_SET_PDEATHSIG = 1
 def end_with_parent(sig: signal.Signals) -> Callable[[], None]:
     """Return a `preexec_fn` that has the kernel send `sig` to the child when the thread that started it ends.
 
-    Call Popen from the main thread. The kernel forgets the wish when the user id changes; subprocess runs
-    `preexec_fn` after `user=`, so it holds. Other systems than Linux have nothing like it: there the next start clears up.
+    Call Popen from the main thread. The kernel forgets the wish when the user id changes; subprocess runs `preexec_fn`
+    after `user=`, so it holds. Other systems than Linux have nothing like it: there the next start clears up.
     """
     if not sys.platform.startswith("linux"):
         return lambda: None

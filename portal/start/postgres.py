@@ -50,8 +50,8 @@ BASE_SETTINGS = {
 class Server:
     """A server on `data_dir`: the one already running there, or a new child of this process.
 
-    `settings` are PostgreSQL's own names. `binaries` is a folder with `initdb` and `postgres`; without it they are found.
-    A new server ends when this process does, however that happens. Start it from the main thread (see lifeline).
+    `settings` are PostgreSQL's own names. `binaries` is a folder with `initdb` and `postgres`; without it they are
+    found. A new server ends when this process does, however that happens. Start it from the main thread (see lifeline).
     """
 
     def __init__(
