@@ -68,6 +68,9 @@ class Queue:
     def remove_timer(self, timer_id: int) -> None:
         self._database.run("DELETE FROM timers WHERE id = ?", (timer_id,))
 
+    def remove_callback_timer(self, callback_id: int) -> None:
+        self._database.run("DELETE FROM timers WHERE ref = ? AND kind = 'callback'", (str(callback_id),))
+
     def remove_timers_of(self, message_sid: str) -> None:
         """Forget the next step of a message; its callbacks and price stay due."""
         self._database.run("DELETE FROM timers WHERE ref = ? AND kind IN ('step', 'depart', 'send_at')", (message_sid,))

@@ -1,0 +1,242 @@
+"""Twilio's REST resources: messages, their media, content templates."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from whatsapp_logs.twilio.simulator import create, listing, rules, templates, wire
+from whatsapp_logs.twilio.simulator.ledger import Media, Message
+from whatsapp_logs.twilio.simulator.network import Network
+from whatsapp_logs.twilio.simulator.wire import ApiError, Request, Response
+
+_ACCOUNT = rf"/{rules.API_VERSION}/Accounts/(?P<account>[^/]+)"
+_MESSAGE = rf"{_ACCOUNT}/Messages/(?P<sid>[A-Z]{{2}}[0-9a-f]{{32}})"
+_MEDIA = rf"{_MESSAGE}/Media/(?P<media>ME[0-9a-f]{{32}})"
+
+
+class Api:
+    """Answers one request at a time of any thread; refusals are raised as ApiError."""
+
+    def __init__(self, network: Network, auth_token: str, *, whatsapp_from: str | None, seed: int | None) -> None:
+        self._network, self._ledger, self._settings = network, network.ledger, network.settings
+        self._whatsapp_from = whatsapp_from
+        login = f"{network.account_sid}:{auth_token}".encode()
+        self._authorization = f"Basic {base64.b64encode(login).decode()}"
+        self._random = random.Random(seed)
+        self._counting = threading.Lock()
+        self._running = 0
+        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = [
+            (method, re.compile(pattern), answer)
+            for method, pattern, answer in (
+                ("POST", rf"{_ACCOUNT}/Messages\.json", self._create),
+                ("GET", rf"{_ACCOUNT}/Messages\.json", self._list),
+                ("GET", rf"{_MESSAGE}\.json", self._fetch),
+                ("POST", rf"{_MESSAGE}\.json", self._update),
+                ("DELETE", rf"{_MESSAGE}\.json", self._delete),
+                ("GET", rf"{_MESSAGE}/Media\.json", self._list_media),
+                ("GET", rf"{_MEDIA}\.json", self._fetch_media),
+                ("GET", _MEDIA, self._media_bytes),
+                ("GET", r"/v1/Content", self._list_content),
+                ("GET", r"/v1/Content/(?P<sid>HX[0-9a-f]{32})", self._fetch_content),
+                ("GET", r"/v1/Content/(?P<sid>HX[0-9a-f]{32})/ApprovalRequests", self._fetch_approval),
+            )
+        ]
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a request, with the faults that the settings ask for."""
+        with self._counting:
+            self._running += 1
+            running = self._running
+        try:
+            if self._settings.latency_s:
+                time.sleep(self._settings.latency_s)
+            limit = self._settings.max_concurrent
+            if limit is not None and running > limit:
+                raise ApiError(429, 20429)
+            return self._route(request)
+        except ApiError as error:
+            return wire.refuse(error)
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def _route(self, request: Request) -> Response:
+        known_path = False
+        for method, pattern, answer in self._routes:
+            match = pattern.fullmatch(request.path)
+            if not match:
+                continue
+            known_path = True
+            if method == request.method:
+                self._check_login(request, match.groupdict().get("account"))
+                names = {name: value for name, value in match.groupdict().items() if name != "account"}
+                return answer(request, **names)
+        if known_path:
+            raise ApiError(405, 20004)
+        raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
+
+    def _check_login(self, request: Request, account: str | None) -> None:
+        given = request.headers.get("authorization", "")
+        known = hmac.compare_digest(given.encode(), self._authorization.encode())
+        if not known or account not in (None, self._network.account_sid):
+            raise ApiError(401, 20003)
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _create(self, request: Request) -> Response:
+        fault = self._settings.create_error if self._happens(self._settings.create_error_rate) else None
+        if fault in _REFUSALS:
+            return _REFUSALS[fault]
+        message = create.read_message(
+            request.form, settings=self._settings, whatsapp_from=self._whatsapp_from, now=time.time()
+        )
+        refusal = self._refusal(message)
+        if refusal:
+            return refusal
+        self._network.accept(message)
+        fault = fault or {"500 after accept": "500_after_accept", "cut after accept": "cut_after_accept"}.get(
+            rules.magic_for(message.to).create
+        )
+        if fault:
+            return _LOST_ANSWERS[fault]
+        return wire.answer(wire.message_json(self._network.account_sid, message), status=201)
+
+    def _refusal(self, message: Message) -> Response | None:
+        """What the recipient's number or opt-out makes Twilio answer at once instead of accepting."""
+        magic = rules.magic_for(message.to)
+        if magic.create == "refuse" and magic.error_code:
+            raise ApiError(400, magic.error_code)
+        if magic.create == "html":
+            return wire.GATEWAY_PAGE
+        contact = self._network.contacts.find(message.to)
+        if magic.create == "429 twice" and contact.refused_creates < 2:
+            self._network.contacts.refuse_create(message.to)
+            raise ApiError(429, 20429)
+        if contact.opted_out and not message.service_sid:  # through a service it fails later
+            raise ApiError(400, 21610)
+        return None
+
+    def _list(self, request: Request) -> Response:
+        return self._read_fault() or wire.answer(
+            listing.list_messages(
+                self._ledger, request.query, account_sid=self._network.account_sid, settings=self._settings,
+                now=time.time(),
+            )
+        )  # fmt: skip
+
+    def _fetch(self, request: Request, sid: str) -> Response:
+        return self._read_fault() or self._shown(self._find(request, sid))
+
+    def _update(self, request: Request, sid: str) -> Response:
+        message = self._find(request, sid)
+        form = request.form
+        if ("Status" in form) == ("Body" in form):
+            raise ApiError(400, 30400)
+        if "Status" in form:
+            if form["Status"] != ["canceled"]:
+                raise ApiError(400, 30400)
+            if message.status != "scheduled":
+                raise ApiError(409, 30409)
+            self._network.end_by_hand(sid, "canceled")
+        else:
+            if form["Body"] != [""]:
+                raise ApiError(400, 30400)
+            self._ledger.change(sid, body="", updated_at=time.time())
+        return self._shown(self._find(request, sid))
+
+    def _delete(self, request: Request, sid: str) -> Response:
+        if self._find(request, sid).status in rules.NOT_YET_SENT:
+            raise ApiError(409, 20009)
+        self._ledger.delete(sid)
+        return Response(204)
+
+    def _find(self, request: Request, sid: str) -> Message:
+        message = self._ledger.find(sid)
+        if message is None:
+            raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
+        return message
+
+    def _shown(self, message: Message) -> Response:
+        return wire.answer(wire.message_json(self._network.account_sid, message))
+
+    # -- media --------------------------------------------------------------------------------------------------------
+
+    def _list_media(self, request: Request, sid: str) -> Response:
+        self._find(request, sid)
+        items = [wire.media_json(self._network.account_sid, media) for media in self._ledger.media_of(sid)]
+        size = listing.read_page_size(request.query)
+        return wire.answer(
+            wire.page_json("media_list", items[:size], uri=request.path, page=0, page_size=size, next_uri=None)
+        )
+
+    def _fetch_media(self, request: Request, sid: str, media: str) -> Response:
+        return wire.answer(wire.media_json(self._network.account_sid, self._find_media(request, sid, media)))
+
+    def _media_bytes(self, request: Request, sid: str, media: str) -> Response:
+        found = self._find_media(request, sid, media)
+        return Response(200, found.content, found.content_type)
+
+    def _find_media(self, request: Request, sid: str, media_sid: str) -> Media:
+        media = self._ledger.find_media(media_sid)
+        if media is None or media.message_sid != sid:
+            raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
+        return media
+
+    # -- content templates ----------------------------------------------------------------------------------------------
+
+    def _list_content(self, request: Request) -> Response:
+        base = _base_url(request)
+        items = [wire.content_json(self._network.account_sid, item, base) for item in templates.TEMPLATES.values()]
+        url = f"{base}/v1/Content?PageSize=50&Page=0"
+        meta = {
+            "page": 0, "page_size": 50, "first_page_url": url, "previous_page_url": None, "url": url,
+            "next_page_url": None, "key": "contents",
+        }  # fmt: skip
+        return wire.answer({"meta": meta, "contents": items})
+
+    def _fetch_content(self, request: Request, sid: str) -> Response:
+        template = self._find_template(request, sid)
+        return wire.answer(wire.content_json(self._network.account_sid, template, _base_url(request)))
+
+    def _fetch_approval(self, request: Request, sid: str) -> Response:
+        template = self._find_template(request, sid)
+        return wire.answer(wire.approval_json(self._network.account_sid, template, _base_url(request)))
+
+    def _find_template(self, request: Request, sid: str) -> templates.Template:
+        template = templates.TEMPLATES.get(sid)
+        if template is None:
+            raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
+        return template
+
+    # -- faults -------------------------------------------------------------------------------------------------------
+
+    def _read_fault(self) -> Response | None:
+        fault = self._settings.read_error
+        return _REFUSALS[fault] if fault and self._happens(self._settings.read_error_rate) else None
+
+    def _happens(self, rate: float) -> bool:
+        with self._counting:
+            return self._random.random() < rate
+
+
+_REFUSALS = {
+    "429": wire.refuse(ApiError(429, 20429)),
+    "500": wire.refuse(ApiError(500, 20500)),
+    "html": wire.GATEWAY_PAGE,
+    "refuse": wire.CUT,
+}
+_LOST_ANSWERS = {
+    "500_after_accept": wire.refuse(ApiError(500, 20500)),
+    "timeout_after_accept": wire.HANG,
+    "cut_after_accept": wire.CUT,
+}
+
+
+def _base_url(request: Request) -> str:
+    return f"http://{request.headers.get('host', '127.0.0.1')}"

@@ -1,0 +1,120 @@
+"""Lists as Twilio answers them: newest first, filtered by To, From and DateSent, paged by token."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlencode
+
+from whatsapp_logs.twilio.simulator import rules
+from whatsapp_logs.twilio.simulator.ledger import Ledger, Message
+from whatsapp_logs.twilio.simulator.settings import Settings
+from whatsapp_logs.twilio.simulator.wire import ApiError, message_json, page_json
+
+_FILTERS = ("To", "From", "DateSent", "DateSent<", "DateSent>")
+
+
+def list_messages(
+    ledger: Ledger, query: Mapping[str, str], *, account_sid: str, settings: Settings, now: float
+) -> dict[str, object]:
+    """One page of the message list."""
+    page_size = read_page_size(query)
+    conditions, values = _conditions(query, settings, now)
+    before = _before(query.get("PageToken"))
+    if before is not None:
+        conditions.append("n < :before")
+        values["before"] = before
+    found = ledger.page(conditions, values, limit=page_size + 1)
+    shown = found[:page_size]
+    return page_json(
+        "messages",
+        [message_json(account_sid, message) for message in shown],
+        uri=_uri(account_sid, query),
+        page=_page_number(query),
+        page_size=page_size,
+        next_uri=_next_uri(account_sid, query, page_size, shown[-1]) if len(found) > page_size else None,
+    )
+
+
+def read_page_size(query: Mapping[str, str]) -> int:
+    text = query.get("PageSize") or str(rules.DEFAULT_PAGE_SIZE)
+    if not text.isdecimal() or not 1 <= int(text) <= rules.MAX_PAGE_SIZE:
+        raise ApiError(400, 20007, f"Page size must be a number from 1 to {rules.MAX_PAGE_SIZE}")
+    return int(text)
+
+
+def _conditions(query: Mapping[str, str], settings: Settings, now: float) -> tuple[list[str], dict[str, object]]:
+    conditions, values = [], {}
+    for name, column in (("To", '"to"'), ("From", "from_")):
+        if query.get(name):
+            conditions.append(f"{column} = :{name}")
+            values[name] = query[name]
+    span = _span(query)
+    for index, (sign, at) in enumerate(span):
+        conditions.append(f"sent_at {sign} :at{index}")  # rows without date_sent drop out here, as at Twilio
+        values[f"at{index}"] = at
+    if settings.list_hides_unsent:
+        conditions.append("sent_at IS NOT NULL")
+    if settings.list_lag_s:
+        conditions.append("created_at <= :visible")
+        values["visible"] = now - settings.list_lag_s
+    return conditions, values
+
+
+def _span(query: Mapping[str, str]) -> list[tuple[str, float]]:
+    """The bounds on date_sent; a day means its whole GMT day and bounds are inclusive."""
+    span: list[tuple[str, float]] = []
+    for name in ("DateSent", "DateSent>", "DateSent<"):
+        if not query.get(name):
+            continue
+        start, end = _moment(query[name])
+        if name != "DateSent<":
+            span.append((">=", start))
+        if name != "DateSent>":
+            span.append(("<", end))
+    return span
+
+
+def _moment(text: str) -> tuple[float, float]:
+    """Start and end (exclusive) of a day, or of the second that a time names; ISO 8601 and RFC 2822 are understood."""
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        try:
+            day = datetime.fromisoformat(text).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise ApiError(400, 20001, f"Invalid date {text}") from error
+        return day.timestamp(), (day + timedelta(days=1)).timestamp()
+    try:
+        at = parsedate_to_datetime(text) if "," in text else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ApiError(400, 20001, f"Invalid date {text}") from error
+    second = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return second, second + 1
+
+
+def _before(token: str | None) -> int | None:
+    """The `n` of the last message on the page before; the token names it, so new messages shift nothing."""
+    if token is None:
+        return None
+    match = re.fullmatch(r"PA(\d{1,18})", token)
+    if not match:
+        raise ApiError(400, 21481)
+    return int(match[1])
+
+
+def _page_number(query: Mapping[str, str]) -> int:
+    text = query.get("Page", "0")
+    return int(text) if text.isdecimal() and "PageToken" in query else 0
+
+
+def _uri(account_sid: str, query: Mapping[str, str]) -> str:
+    kept = {name: query[name] for name in _FILTERS if query.get(name)}
+    path = f"/{rules.API_VERSION}/Accounts/{account_sid}/Messages.json"
+    return f"{path}?{urlencode(kept)}" if kept else path
+
+
+def _next_uri(account_sid: str, query: Mapping[str, str], page_size: int, last: Message) -> str:
+    uri = _uri(account_sid, query)
+    paging = urlencode({"PageSize": page_size, "Page": _page_number(query) + 1, "PageToken": f"PA{last.n:018d}"})
+    return f"{uri}{'&' if '?' in uri else '?'}{paging}"

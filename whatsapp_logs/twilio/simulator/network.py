@@ -1,0 +1,196 @@
+"""The phone network: what happens to a message after Twilio has accepted it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from whatsapp_logs.twilio.simulator import inbound, media, rules
+from whatsapp_logs.twilio.simulator.contacts import Contacts
+from whatsapp_logs.twilio.simulator.database import Database
+from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message, new_sid
+from whatsapp_logs.twilio.simulator.queue import Callback, Queue, Timer
+from whatsapp_logs.twilio.simulator.reporter import Reporter
+from whatsapp_logs.twilio.simulator.scheduler import Scheduler
+from whatsapp_logs.twilio.simulator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FETCH_THREADS = 8
+
+
+class Network:
+    """Moves messages along their steps; all its state is in the database."""
+
+    def __init__(
+        self, account_sid: str, auth_token: str, *, database: Database, settings: Settings, pace: float,
+        default_sender: str, seed: int | None,
+    ) -> None:  # fmt: skip
+        self.account_sid, self.default_sender = account_sid, default_sender
+        self.settings, self.pace, self.database = settings, pace, database
+        self.ledger, self.contacts, self.queue = Ledger(database), Contacts(database), Queue(database)
+        self.reporter = Reporter(
+            account_sid, auth_token, database=database, settings=settings, seed=seed,
+            set_timer=self._set_timer, answered=self._take_reply,
+        )  # fmt: skip
+        self._scheduler = Scheduler(self._take)
+        self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="simulator-media")
+        self._takers = {
+            "step": self._take_step,
+            "send_at": self._take_step,
+            "depart": self._depart,
+            "price": self._set_price,
+            "callback": self.reporter.send,
+        }
+
+    def start(self) -> None:
+        """Go on where the last process was stopped or killed."""
+        timers = self.queue.timers()
+        self.reporter.start()
+        self._scheduler.start(timers)
+        self.reporter.release()
+
+    def stop(self) -> None:
+        self._scheduler.stop()
+        self._fetchers.shutdown(wait=True, cancel_futures=True)
+        self.reporter.stop()
+
+    def accept(self, message: Message) -> None:
+        """Take a message into the ledger and set it on its way."""
+        with self.database.transaction():
+            self.ledger.add(message)
+            if message.send_at:
+                self._set_timer(message.send_at - message.created_at, "send_at", message.sid)
+            else:
+                self._set_timer(message.steps[0].after_s, "step", message.sid)
+
+    def end_by_hand(self, sid: str, status: str) -> None:
+        """Give a message its last status now: read by the customer, or canceled by the account."""
+        with self.database.transaction():
+            self.queue.remove_timers_of(sid)
+            self._move(sid, status=status, steps=())
+
+    def receive(self, customer: str, body: str, *, name: str) -> str:
+        """Take what a customer writes: the window opens, STOP and START count, the inbound webhook is called."""
+        message = inbound.message(customer, self._sender_to(customer), body, now=time.time())
+        with self.database.transaction():
+            self.ledger.add(message)
+            self.contacts.hear_from(customer, name=name, now=message.created_at)
+            word = body.strip().upper()
+            if word in rules.OPT_OUT_WORDS | rules.OPT_IN_WORDS:
+                self.contacts.opt_out(customer, word in rules.OPT_OUT_WORDS)
+            if self.settings.inbound_url:
+                params = inbound.params(self.account_sid, message, name=name, opt_out=self.settings.advanced_opt_out)
+                self.reporter.report_inbound(message, self.settings.inbound_url, params)
+        return message.sid
+
+    def _set_timer(self, wait_s: float, kind: str, ref: str) -> None:
+        self._scheduler.add(self.queue.add_timer(time.time() + wait_s * self.pace, kind, ref))
+
+    def _take(self, timers: Sequence[Timer]) -> None:
+        with self.database.transaction():
+            for timer in timers:
+                # Removed timers stay in the heap: what is not in the database any more is not due any more.
+                if not self.queue.has_timer(timer.id):
+                    continue
+                try:
+                    self._takers[timer.kind](timer)
+                except Exception:  # one bad row must not stop the clock for all the others
+                    logger.exception("Timer %s of kind %s could not be handled", timer.id, timer.kind)
+                    self.queue.remove_timer(timer.id)
+
+    def _take_step(self, timer: Timer) -> None:
+        self.queue.remove_timer(timer.id)
+        message = self.ledger.find(timer.ref)
+        if message is None or not message.steps:
+            return
+        step, *rest = message.steps
+        changes: dict[str, object] = {"status": step.status, "steps": tuple(rest)}
+        if step.error_code:
+            changes["error_code"] = step.error_code
+        if message.from_ is None:
+            changes["from_"] = self._sender_to(message.to)
+        if step.status == "sent":
+            changes["sent_at"] = message.sent_at or time.time()
+        self._move(message.sid, **changes)
+        if step.status == "sending":
+            self._set_timer(0.0, "depart", message.sid)
+        elif rest:
+            self._set_timer(rest[0].after_s, "step", message.sid)
+        if step.status == "delivered":
+            self._set_timer(rules.PRICE_AFTER_S, "price", message.sid)
+
+    def _move(self, sid: str, **changes: object) -> None:
+        self.ledger.change(sid, updated_at=time.time(), **changes)
+        message = self.ledger.find(sid)
+        if message is not None:
+            self.reporter.report(message)
+
+    def _sender_to(self, customer: str) -> str:
+        sender = rules.bare(self.default_sender)
+        return f"whatsapp:{sender}" if rules.is_whatsapp(customer) else sender
+
+    def _depart(self, timer: Timer) -> None:
+        message = self.ledger.find(timer.ref)
+        if message is None:
+            self.queue.remove_timer(timer.id)
+        elif message.media_urls:
+            # The timer stays until the file is here, so that a killed simulator fetches it again.
+            self._fetchers.submit(self._fetch_and_send, message, timer)
+        else:
+            self._send_off(message, timer, None)
+
+    def _fetch_and_send(self, message: Message, timer: Timer) -> None:
+        # Nothing is locked here: the file may come from the very portal that is asking us something now.
+        fetched = media.fetch(message.media_urls[0], whatsapp=rules.is_whatsapp(message.to))
+        with self.database.transaction():
+            if self.ledger.find(message.sid) is not None:  # it may have been deleted meanwhile
+                self._send_off(message, timer, fetched)
+
+    def _send_off(self, message: Message, timer: Timer, fetched: media.Fetched | None) -> None:
+        self.queue.remove_timer(timer.id)
+        now = time.time()
+        changes: dict[str, object] = {"steps": self._steps_after_sending(message, fetched, now)}
+        if fetched and not fetched.error_code:
+            self.ledger.add_media(
+                Media(new_sid("ME"), message.sid, message.media_urls[0], fetched.content_type, now, fetched.content)
+            )
+            free_form = rules.is_whatsapp(message.to) and not message.content_sid
+            if free_form and not rules.text_survives(fetched.content_type):
+                changes["phone_text"] = ""
+        self.ledger.change(message.sid, **changes)
+        self._set_timer(self._first_wait_s(message.sid), "step", message.sid)
+
+    def _first_wait_s(self, sid: str) -> float:
+        message = self.ledger.find(sid)
+        return message.steps[0].after_s if message and message.steps else 0.0
+
+    def _steps_after_sending(
+        self, message: Message, fetched: media.Fetched | None, now: float
+    ) -> tuple[rules.Step, ...]:
+        magic, contact = rules.magic_for(message.to), self.contacts.find(message.to)
+        whatsapp = rules.is_whatsapp(message.to)
+        outside = self.settings.enforce_window and whatsapp and not contact.window_is_open(now)
+        code = message.refused_with or (fetched.error_code if fetched else None)
+        if contact.opted_out:
+            code = 21610
+        elif magic.ending == "failed":
+            code = magic.error_code
+        elif code is None and outside and not message.content_sid:
+            code = 63016
+        if code:
+            return rules.failure(magic, code)
+        return rules.journey(magic, whatsapp=whatsapp, blocked=contact.blocked, receipts=self.settings.auto_read)
+
+    def _set_price(self, timer: Timer) -> None:
+        self.queue.remove_timer(timer.id)
+        self.ledger.change(timer.ref, price=rules.PRICE_USD)
+
+    def _take_reply(self, callback: Callback, answer: bytes) -> None:
+        """Send what the account's TwiML answers a customer with; there is no create call for these."""
+        asked = self.ledger.find(callback.message_sid)
+        for text in inbound.replies(answer) if asked else ():
+            assert asked is not None
+            self.accept(inbound.reply(asked, text, now=time.time()))
