@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, errors
 
-from whatsapp_logs.errors import SchemaMismatch
+from whatsapp_logs.errors import DatabaseAway, SchemaMismatch
 
+_FOLDER = "whatsapp_logs.store.migrations"
 _FRAME = "whatsapp_logs_sql"  # dollar-quote tag; no migration may contain it
-_LOCK = 7_423_901_552  # any constant: two migrators wait for each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,42 +37,44 @@ class Migration:
 @cache
 def migrations() -> tuple[Migration, ...]:
     """All steps, in order."""
-    files = sorted(
-        (file for file in resources.files("whatsapp_logs.store.migrations").iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
     steps = []
-    for file in files:
-        sql = file.read_text(encoding="utf-8")
-        number, _, name = file.name.removesuffix(".sql").partition("_")
-        steps.append(Migration(int(number), name, sql.splitlines()[0].removeprefix("--").strip(), sql))
+    for file in sorted(resources.files(_FOLDER).iterdir(), key=lambda file: file.name):
+        if named := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
+            sql = file.read_text(encoding="utf-8")
+            steps.append(Migration(int(named[1]), named[2], sql.splitlines()[0].removeprefix("--").strip(), sql))
     return tuple(steps)
 
 
 def script() -> str:
     """The whole schema as one transaction that may be run any number of times, by psql, Supabase's editor or `apply`."""
-    return "\n".join([_PREAMBLE, *(_guarded(step) for step in migrations()), _CLOSING])
+    opening, closing = (resources.files(_FOLDER).joinpath(f"{name}.sql").read_text("utf-8") for name in ("opening", "closing"))
+    newest = str(migrations()[-1].version)
+    return "\n".join([opening.replace("{newest}", newest), *(_guarded(step) for step in migrations()), closing])
 
 
-def apply(dsn: str) -> int:
-    """Bring the database's schema up to this program's; returns how many steps were missing."""
-    with psycopg.connect(dsn, autocommit=True, application_name="whatsapp_logs migrate") as conn:
-        before = applied_version(conn)
-        check_not_ahead(conn)
-        conn.execute(script().encode(), prepare=False)
-        return applied_version(conn) - before
+def apply(dsn: str, *, tell: Callable[[str], None] | None = None) -> int:
+    """Bring the database's schema up to this program's; returns how many steps were missing.
+
+    `tell` gets what is worth knowing on the way. Raises DatabaseAway or SchemaMismatch, whose text is for the operator.
+    """
+    try:
+        with psycopg.connect(dsn, autocommit=True, application_name="whatsapp_logs migrate") as conn:
+            if tell:
+                conn.add_notice_handler(lambda notice: tell(notice.message_primary or ""))
+            before = applied_version(conn)
+            check_unchanged(conn)
+            conn.execute(script().encode(), prepare=False)
+            return applied_version(conn) - before
+    except psycopg.Error as error:
+        raise _in_words(error) from error
 
 
-def applied_version(conn: Connection) -> int:
+def applied_version(conn: Connection[Any]) -> int:
     """The number of the newest step in the database; 0 before the first."""
-    known = conn.execute("SELECT to_regclass('whatsapp_logs.migrations') IS NOT NULL").fetchone()
-    if known is None or not known[0]:
-        return 0
-    row = conn.execute("SELECT COALESCE(max(version), 0) FROM whatsapp_logs.migrations").fetchone()
-    return int(row[0]) if row else 0
+    return max(_applied(conn), default=0)
 
 
-def check_current(conn: Connection) -> None:
+def check_current(conn: Connection[Any]) -> None:
     """Refuse to work on tables that are older or newer than this program."""
     found, wanted = applied_version(conn), migrations()[-1].version
     if found < wanted:
@@ -77,14 +82,37 @@ def check_current(conn: Connection) -> None:
             f"The database has schema {found}, this program needs {wanted}. "
             "Run `python run_whatsapp_migration.py --apply`, or paste its output into the SQL editor."
         )
-    check_not_ahead(conn)
-
-
-def check_not_ahead(conn: Connection) -> None:
-    """Refuse a database that a newer program has changed."""
-    found, wanted = applied_version(conn), migrations()[-1].version
     if found > wanted:
         raise SchemaMismatch(f"The database has schema {found}, newer than this program's {wanted}. Update the program.")
+    check_unchanged(conn)
+
+
+def check_unchanged(conn: Connection[Any]) -> None:
+    """Refuse a database whose steps were not made by these files: a development version's, or somebody's edited copy."""
+    applied = _applied(conn)
+    different = [step.name for step in migrations() if applied.get(step.version, step.checksum) != step.checksum]
+    if different:
+        raise SchemaMismatch(
+            f"The database's schema is of another version than released: {', '.join(different)} differ. "
+            "If its data may go, drop the schema whatsapp_logs and migrate again; otherwise restore it from a backup."
+        )
+
+
+def _applied(conn: Connection[Any]) -> dict[int, str]:
+    """Version → checksum of the steps that are in the database."""
+    exists = "SELECT FROM pg_class WHERE relnamespace = to_regnamespace('whatsapp_logs') AND relname = 'migrations'"
+    if conn.execute(exists).fetchone() is None:
+        return {}
+    return dict(conn.execute("SELECT version, checksum FROM whatsapp_logs.migrations").fetchall())
+
+
+def _in_words(error: psycopg.Error) -> DatabaseAway | SchemaMismatch:
+    said, hint = error.diag.message_primary, error.diag.message_hint
+    if said is None:  # never reached a server, or lost it
+        return DatabaseAway(f"The database cannot be reached: {str(error).strip()}")
+    if isinstance(error, errors.LockNotAvailable):
+        hint = "Another program holds on to the portal's tables. Nothing was changed; run it again when that has ended."
+    return SchemaMismatch(f"{said.removesuffix('.')}. {hint or ''}".rstrip())
 
 
 def _guarded(step: Migration) -> str:
@@ -94,27 +122,10 @@ def _guarded(step: Migration) -> str:
 -- {step.version:04d} {step.name}: {step.purpose}
 DO ${_FRAME}_step$ BEGIN
 IF NOT EXISTS (SELECT FROM whatsapp_logs.migrations WHERE version = {step.version}) THEN
+PERFORM set_config('whatsapp_logs.note', '', true);
 EXECUTE ${_FRAME}$
 {step.sql}${_FRAME}$;
-INSERT INTO whatsapp_logs.migrations (version, name, checksum) VALUES ({step.version}, '{step.name}', '{step.checksum}');
+INSERT INTO whatsapp_logs.migrations (version, name, checksum, note) VALUES ({step.version}, '{step.name}',
+    '{step.checksum}', NULLIF(current_setting('whatsapp_logs.note'), ''));
 END IF;
 END ${_FRAME}_step$;"""
-
-
-_PREAMBLE = f"""\
--- WhatsApp Logs: schema. Safe to run again: each step is applied once. Needs PostgreSQL 15 or newer, no extension.
-BEGIN;
-SET LOCAL client_min_messages = warning;
-SET LOCAL check_function_bodies = off;
-DO $$ BEGIN PERFORM pg_advisory_xact_lock({_LOCK}); END $$;
-CREATE SCHEMA IF NOT EXISTS whatsapp_logs;
-CREATE TABLE IF NOT EXISTS whatsapp_logs.migrations (
-    version    integer PRIMARY KEY,
-    name       text NOT NULL,
-    checksum   text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
-);"""
-
-_CLOSING = """
-COMMIT;
-"""

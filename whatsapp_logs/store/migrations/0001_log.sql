@@ -214,7 +214,7 @@ CREATE TABLE whatsapp_logs.refreshes (
     asked        integer NOT NULL DEFAULT 0,
     changed      integer NOT NULL DEFAULT 0,
     failed       integer NOT NULL DEFAULT 0,
-    last_id      bigint,                          -- asked up to here, descending
+    taken_at     timestamptz,                     -- a worker has begun it
     problem      text,                            -- why it stopped early, in words
     cancel_asked boolean NOT NULL DEFAULT false,
     finished_at  timestamptz

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from whatsapp_logs.twilio.simulator import rules
+from whatsapp_logs.twilio.simulator import rules, wire
 from whatsapp_logs.twilio.simulator.api import Api
 from whatsapp_logs.twilio.simulator.contacts import Contact
+from whatsapp_logs.twilio.simulator.control import Control, is_from_here
 from whatsapp_logs.twilio.simulator.database import Database
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message
 from whatsapp_logs.twilio.simulator.network import Network
+from whatsapp_logs.twilio.simulator.phone import Phone
 from whatsapp_logs.twilio.simulator.queue import Attempt
 from whatsapp_logs.twilio.simulator.rules import MAGIC, Magic
 from whatsapp_logs.twilio.simulator.server import HttpServer
@@ -34,6 +36,7 @@ from whatsapp_logs.twilio.simulator.templates import (
     RENEWAL_REMINDER_DOCUMENT,
     TEMPLATES,
 )
+from whatsapp_logs.twilio.simulator.wire import Request, Response
 
 __all__ = [
     "DEFAULT_SENDER",
@@ -84,6 +87,7 @@ class Simulator:
             default_sender=whatsapp_from or DEFAULT_SENDER, seed=seed,
         )  # fmt: skip
         self._api = Api(self._network, auth_token, whatsapp_from=whatsapp_from, seed=seed)
+        self._control, self._phone = Control(self), Phone(self)
         self._http: HttpServer | None = None
 
     def start(self) -> Self:
@@ -123,7 +127,7 @@ class Simulator:
     def ledger(self) -> Ledger:
         return self._network.ledger
 
-    # -- outages ------------------------------------------------------------------------------------------------------
+    # -- outages -----------------------------------------------------------------------------------
 
     def go_away(self) -> None:
         """Refuse connections until `come_back`; messages move on and callbacks are sent all the same."""
@@ -134,11 +138,11 @@ class Simulator:
     def come_back(self) -> None:
         """Listen, on the same port as before."""
         if self._http is None:
-            self._http = HttpServer(self._host, self._port, self._api.answer, hang_s=lambda: self.settings.hang_s)
+            self._http = HttpServer(self._host, self._port, self._answer, hang_s=lambda: self.settings.hang_s)
             self._port = self._http.port
             self._http.start()
 
-    # -- what Twilio knows ----------------------------------------------------------------------------------------------
+    # -- what Twilio knows -------------------------------------------------------------------------
 
     def messages(self) -> list[Message]:
         """Every message, oldest first."""
@@ -156,11 +160,11 @@ class Simulator:
         found = (self.ledger.find_media(item.sid) for item in self.ledger.media_of(sid))
         return [item for item in found if item]
 
-    def callbacks(self) -> list[Attempt]:
-        """Every attempt at a webhook, oldest first; those dropped on purpose are there with attempt 0."""
-        return self._network.queue.attempts()
+    def callbacks(self, *, limit: int | None = None) -> list[Attempt]:
+        """Every attempt at a webhook (the newest `limit`), oldest first; dropped ones are there with attempt 0."""
+        return self._network.queue.attempts(limit=limit)
 
-    # -- playing the customer -------------------------------------------------------------------------------------------
+    # -- playing the customer ----------------------------------------------------------------------
 
     def receive(self, customer: str, body: str, *, name: str = "Asha Example") -> str:
         """The customer writes to the account's sender; returns the SID of the inbound message."""
@@ -183,18 +187,22 @@ class Simulator:
         """What is known of a customer: window, opt-out, block."""
         return self._network.contacts.find(_address(customer))
 
-    # -- callbacks by hand ----------------------------------------------------------------------------------------------
+    # -- callbacks by hand -------------------------------------------------------------------------
 
     def hold(self) -> None:
         """Keep status callbacks back from now on."""
         self.settings.hold = True
+
+    def held(self) -> int:
+        """How many callbacks are kept back."""
+        return len(self._network.queue.callbacks_in("held"))
 
     def release(self) -> int:
         """Send what was held back, and hold no longer; returns how many there were."""
         self.settings.hold = False
         return self._network.reporter.release()
 
-    # -- waiting --------------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------
 
     def wait_for(self, sid: str, status: str, *, timeout_s: float = 10.0) -> Message:
         """Wait until a message has a status; TimeoutError says what it has instead."""
@@ -206,6 +214,16 @@ class Simulator:
         """Wait until nothing is under way: every step taken, every callback answered, given up, held or dropped."""
         if not self._wait(self._network.queue.is_idle, timeout_s):
             raise TimeoutError(f"messages or callbacks are still under way after {timeout_s} s")
+
+    def _answer(self, request: Request) -> Response:
+        """Twilio's own addresses, or the simulator's, which only this machine's own pages and programs may use."""
+        if request.path.startswith((f"/{rules.API_VERSION}/", "/v1/")):
+            return self._api.answer(request)
+        if not is_from_here(request):
+            return wire.answer({"error": "only this machine may play with the phone"}, status=403)
+        if request.path.startswith("/_simulator/"):
+            return self._control.answer(request)
+        return self._phone.answer(request)
 
     def _wait(self, met: Callable[[], bool], timeout_s: float) -> bool:
         give_up_at = time.monotonic() + timeout_s

@@ -87,7 +87,7 @@ class Api:
         if not known or account not in (None, self._network.account_sid):
             raise ApiError(401, 20003)
 
-    # -- messages -----------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
 
     def _create(self, request: Request) -> Response:
         fault = self._settings.create_error if self._happens(self._settings.create_error_rate) else None
@@ -165,7 +165,7 @@ class Api:
     def _shown(self, message: Message) -> Response:
         return wire.answer(wire.message_json(self._network.account_sid, message))
 
-    # -- media --------------------------------------------------------------------------------------------------------
+    # -- media -------------------------------------------------------------------------------------
 
     def _list_media(self, request: Request, sid: str) -> Response:
         self._find(request, sid)
@@ -188,7 +188,7 @@ class Api:
             raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
         return media
 
-    # -- content templates ----------------------------------------------------------------------------------------------
+    # -- content templates -------------------------------------------------------------------------
 
     def _list_content(self, request: Request) -> Response:
         base = _base_url(request)
@@ -214,7 +214,7 @@ class Api:
             raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
         return template
 
-    # -- faults -------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
 
     def _read_fault(self) -> Response | None:
         fault = self._settings.read_error

@@ -169,9 +169,7 @@ class Sender:
             "I-Twilio-Idempotency-Token": callback.token,
         }
 
-    def _post(
-        self, url: str, body: str, headers: Mapping[str, str], policy: RetryPolicy, *, left_s: float
-    ) -> Outcome:
+    def _post(self, url: str, body: str, headers: Mapping[str, str], policy: RetryPolicy, *, left_s: float) -> Outcome:
         limits = urllib3.Timeout(
             connect=min(policy.connect_s, max(left_s, 0.05)), read=min(policy.read_s, max(left_s, 0.05))
         )

@@ -88,8 +88,8 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        # What is committed survives the death of this process (kill -9), which is what tests kill. Not waiting for the
-        # disk makes a create cheap; a power cut may cost the last moments, and nobody's evidence depends on a simulator.
+        # What is committed survives the death of this process (kill -9). Not waiting for the disk makes a create
+        # cheap; a power cut may cost the last moments, and nobody's evidence depends on a simulator.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(_SCHEMA)

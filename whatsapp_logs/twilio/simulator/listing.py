@@ -46,13 +46,13 @@ def read_page_size(query: Mapping[str, str]) -> int:
 
 
 def _conditions(query: Mapping[str, str], settings: Settings, now: float) -> tuple[list[str], dict[str, object]]:
-    conditions, values = [], {}
+    conditions: list[str] = []
+    values: dict[str, object] = {}
     for name, column in (("To", '"to"'), ("From", "from_")):
         if query.get(name):
             conditions.append(f"{column} = :{name}")
             values[name] = query[name]
-    span = _span(query)
-    for index, (sign, at) in enumerate(span):
+    for index, (sign, at) in enumerate(_span(query)):
         conditions.append(f"sent_at {sign} :at{index}")  # rows without date_sent drop out here, as at Twilio
         values[f"at{index}"] = at
     if settings.list_hides_unsent:

@@ -82,8 +82,7 @@ class Queue:
     def add_callback(self, kind: str, sid: str, status: str, url: str, params: dict[str, str], token: str,
                      state: State) -> int:  # fmt: skip
         return self._database.run(
-            "INSERT INTO callbacks (kind, message_sid, status, url, params, token, state)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO callbacks (kind, message_sid, status, url, params, token, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (kind, sid, status, url, json.dumps(params), token, state),
         )
 
@@ -106,7 +105,9 @@ class Queue:
         )
         return [_callback(row) for row in rows]
 
-    def add_attempt(self, callback_id: int, attempt: int, *, at: float, answer: int | None, problem: str | None) -> None:
+    def add_attempt(
+        self, callback_id: int, attempt: int, *, at: float, answer: int | None, problem: str | None
+    ) -> None:
         self._database.run(
             "INSERT INTO attempts (callback_id, attempt, at, answer, problem) VALUES (?, ?, ?, ?, ?)",
             (callback_id, attempt, at, answer, problem),
@@ -123,8 +124,10 @@ class Queue:
 
 
 def _callback(row: tuple[Any, ...]) -> Callback:
-    return Callback(*row[:5], json.loads(row[5]), *row[6:])
+    callback_id, kind, sid, status, url, params, token, state = row
+    return Callback(callback_id, kind, sid, status, url, json.loads(params), token, state)
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
-    return Attempt(*row[:8], json.loads(row[8]), row[9])
+    sid, status, url, attempt, answer, problem, at, token, params, kind = row
+    return Attempt(sid, status, url, attempt, answer, problem, at, token, json.loads(params), kind)

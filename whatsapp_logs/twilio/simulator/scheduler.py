@@ -56,7 +56,8 @@ class Scheduler:
             return []
 
     def _pop_due(self) -> list[Timer]:
-        now, batch = time.time(), []
+        now = time.time()
+        batch: list[Timer] = []
         while self._heap and self._heap[0].due <= now and len(batch) < MAX_BATCH:
             batch.append(heapq.heappop(self._heap))
         return batch

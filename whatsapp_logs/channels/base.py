@@ -1,0 +1,28 @@
+"""The contract of a provider: what a gateway is asked, what it answers, how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Protocol
+
+from whatsapp_logs.message import Outgoing, ProviderMessage, StatusReport
+
+
+class Gateway(Protocol):
+    """One provider for one channel. Every call may take `provider_timeout_s`; none holds a database connection."""
+
+    def send(self, outgoing: Outgoing) -> StatusReport:
+        """Hand a message over, once; the report carries the provider's id and its first status.
+
+        Raises Refused (no, for good), NotSent (proof that nothing was sent), Unconfirmed (nobody knows).
+        """
+
+    def fetch(self, provider_id: str) -> ProviderMessage:
+        """The message as the provider sees it now. Raises UnknownToProvider or ProviderAway."""
+
+    def sent_between(self, since: datetime, until: datetime) -> Iterator[ProviderMessage]:
+        """What the provider lists as sent in that time, newest first, page by page; may lag. Raises ProviderAway."""
+
+    def sent_to(self, recipient: str, since: datetime) -> Iterator[ProviderMessage]:
+        """What the provider lists as sent to one recipient since then, newest first. Raises ProviderAway."""

@@ -1,0 +1,211 @@
+"""Every setting: its name in the environment, its unit, its default. All problems are reported together, in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+
+from whatsapp_logs.errors import ConfigError
+
+TWILIO_API = "https://api.twilio.com"
+_TRANSACTION_POOLER_PORT = 6543  # Supabase's transaction pooler: no prepared statements, no session settings
+_TEMPLATE_PREFIX = "TWILIO_TEMPLATE_"
+_SID_LENGTH = 34
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one process. Secrets never appear in its `repr`.
+
+    `twilio_*` are all given or all empty: without them the log is readable but nothing can be sent or refreshed.
+    `templates` maps a name ("policy_document") to its Twilio Content SID; times are seconds.
+    """
+
+    database_url: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    worker_database_url: str = field(default="", repr=False)
+    twilio_account_sid: str = ""
+    twilio_auth_token: str = field(default="", repr=False)
+    twilio_whatsapp_from: str = ""
+    twilio_api_base_url: str = TWILIO_API
+    public_base_url: str = "http://127.0.0.1:8800"
+    display_timezone: str = "UTC"
+    default_region: str = "GB"
+    templates: Mapping[str, str] = field(default_factory=dict)
+    transaction_pooler: bool = False
+    pool_size: int = 8
+    pool_timeout_s: float = 5.0
+    statement_timeout_s: float = 15.0
+    provider_timeout_s: float = 10.0
+    media_link_max_age_s: int = 48 * 3600
+    max_media_bytes: int = 16 * 1024 * 1024
+
+    @property
+    def twilio_configured(self) -> bool:
+        """Whether messages can be handed over and asked about."""
+        return bool(self.twilio_account_sid)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether Twilio's place is taken by another server, the simulator."""
+        return self.twilio_configured and self.twilio_api_base_url.rstrip("/") != TWILIO_API
+
+    @property
+    def sender(self) -> str:
+        """The office's number in E.164, without the channel's prefix."""
+        return self.twilio_whatsapp_from.removeprefix("whatsapp:")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which times are shown to a viewer who has none of their own."""
+        return ZoneInfo(self.display_timezone)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Config:
+        """Read the settings from `env` (default: the process's environment over a `.env` file); raises ConfigError with every problem."""
+        env = environment() if env is None else env
+        problems: list[str] = []
+        config = cls(
+            database_url=_given(env, "DATABASE_URL"),
+            worker_database_url=_given(env, "WORKER_DATABASE_URL"),
+            secret_key=_given(env, "SECRET_KEY"),
+            twilio_account_sid=_given(env, "TWILIO_ACCOUNT_SID"),
+            twilio_auth_token=_given(env, "TWILIO_AUTH_TOKEN"),
+            twilio_whatsapp_from=_whatsapp_address(_given(env, "TWILIO_WHATSAPP_FROM")),
+            twilio_api_base_url=_given(env, "TWILIO_API_BASE_URL").rstrip("/") or TWILIO_API,
+            public_base_url=(_given(env, "PUBLIC_BASE_URL") or "http://127.0.0.1:8800").rstrip("/"),
+            display_timezone=_given(env, "DISPLAY_TIMEZONE") or "UTC",
+            default_region=(_given(env, "DEFAULT_REGION") or "GB").upper(),
+            templates=_templates(env),
+            transaction_pooler=_uses_transaction_pooler(env),
+            pool_size=_whole_number(env, "DATABASE_POOL_SIZE", 8, problems),
+            provider_timeout_s=_whole_number(env, "TWILIO_TIMEOUT_S", 10, problems),
+        )
+        problems += _problems_of(config)
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+
+def environment(directory: Path | None = None) -> dict[str, str]:
+    """The process's environment over the `.env` file of `directory` (default: the working directory), if there is one."""
+    from dotenv import dotenv_values
+
+    file = dotenv_values((directory or Path.cwd()) / ".env")
+    return {**{name: value for name, value in file.items() if value is not None}, **os.environ}
+
+
+def _given(env: Mapping[str, str], name: str) -> str:
+    return env.get(name, "").strip()
+
+
+def _whole_number(env: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+    text = _given(env, name)
+    if not text:
+        return default
+    if not text.isdigit() or int(text) == 0:
+        problems.append(f"{name} is {text!r}: write a whole number above 0.")
+        return default
+    return int(text)
+
+
+def _whatsapp_address(text: str) -> str:
+    return f"whatsapp:{text}" if text.startswith("+") else text
+
+
+def _templates(env: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name.removeprefix(_TEMPLATE_PREFIX).lower(): value.strip()
+        for name, value in env.items()
+        if name.startswith(_TEMPLATE_PREFIX) and value.strip()
+    }
+
+
+def _uses_transaction_pooler(env: Mapping[str, str]) -> bool:
+    if _given(env, "DATABASE_TRANSACTION_POOLER"):
+        return _given(env, "DATABASE_TRANSACTION_POOLER").lower() in ("1", "true", "yes", "on")
+    try:
+        return urlsplit(_given(env, "DATABASE_URL")).port == _TRANSACTION_POOLER_PORT
+    except ValueError:
+        return False
+
+
+def _problems_of(config: Config) -> list[str]:
+    return [
+        *_database_problems(config),
+        *_twilio_problems(config),
+        *_public_problems(config),
+        *_display_problems(config),
+    ]
+
+
+def _database_problems(config: Config) -> list[str]:
+    problems = []
+    if not config.database_url:
+        problems.append(
+            "DATABASE_URL is missing: give the PostgreSQL address, like postgresql://user:password@host:5432/name."
+        )
+    elif not config.database_url.startswith(("postgresql://", "postgres://")) and "=" not in config.database_url:
+        problems.append("DATABASE_URL is not a PostgreSQL address: it starts with postgresql://.")
+    if len(config.secret_key) < 16:
+        problems.append("SECRET_KEY is missing or shorter than 16 characters: it signs sessions and document links.")
+    return problems
+
+
+def _twilio_problems(config: Config) -> list[str]:
+    names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WHATSAPP_FROM")
+    values = (config.twilio_account_sid, config.twilio_auth_token, config.twilio_whatsapp_from)
+    if not any(values):
+        return []
+    problems = [
+        f"{name} is missing while other Twilio settings are there."
+        for name, value in zip(names, values, strict=True)
+        if not value
+    ]
+    if values[0] and not (values[0].startswith("AC") and len(values[0]) == _SID_LENGTH):
+        problems.append(
+            "TWILIO_ACCOUNT_SID does not look like one: AC and 32 more characters (Twilio Console, Account Info)."
+        )
+    if values[2] and not values[2].startswith("whatsapp:+"):
+        problems.append("TWILIO_WHATSAPP_FROM must look like whatsapp:+441234567890.")
+    problems += [
+        f"{_TEMPLATE_PREFIX}{name.upper()} is {sid!r}: a template's SID is HX and 32 more characters."
+        for name, sid in config.templates.items()
+        if not (sid.startswith("HX") and len(sid) == _SID_LENGTH)
+    ]
+    return problems
+
+
+def _public_problems(config: Config) -> list[str]:
+    url = urlsplit(config.public_base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        return [
+            "PUBLIC_BASE_URL must be the address at which Twilio reaches this portal, like https://portal.example.test."
+        ]
+    problems = []
+    if "_" in url.hostname:
+        problems.append("PUBLIC_BASE_URL has an underscore in its host name; Twilio refuses such callback addresses.")
+    if config.twilio_configured and not config.simulated and url.hostname in ("localhost", "127.0.0.1", "::1"):
+        problems.append(
+            "PUBLIC_BASE_URL is this machine's own address: Twilio cannot call it back. Give the public https address."
+        )
+    return problems
+
+
+def _display_problems(config: Config) -> list[str]:
+    problems = []
+    try:
+        ZoneInfo(config.display_timezone)
+    except (KeyError, ValueError, OSError):
+        problems.append(
+            f"DISPLAY_TIMEZONE {config.display_timezone!r} is not a time zone: write one like Europe/London."
+        )
+    if config.default_region not in phonenumbers.SUPPORTED_REGIONS:
+        problems.append(f"DEFAULT_REGION {config.default_region!r} is not a country: write two letters like GB.")
+    return problems

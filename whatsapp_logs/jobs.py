@@ -1,0 +1,105 @@
+"""The worker's tasks: each a few lines into a verb. Run by `python -m whatsapp_logs worker`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import procrastinate
+from procrastinate import JobContext
+
+from whatsapp_logs import refresh, send
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import ProviderError
+from whatsapp_logs.service import WhatsAppService
+from whatsapp_logs.store import counts, queue
+from whatsapp_logs.store.pool import connection_settings
+
+log = logging.getLogger(__name__)
+
+_CONCURRENCY = 4
+_STALLED_S = 30
+_KEEP_JOBS_H = 24
+
+
+def make_app(service: WhatsAppService) -> procrastinate.App:
+    """The queue's application with every task registered for this service."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(**_connection(service.config)))
+
+    @app.task(name="deliver", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
+    def deliver(ids: list[int]) -> None:
+        service.deliver(ids)
+
+    @app.task(name="refresh_all", retry=procrastinate.RetryStrategy(max_attempts=3, wait=5))
+    def refresh_all(refresh_id: int) -> None:
+        service.run_refresh(refresh_id)
+
+    @app.task(name="settle_unconfirmed")
+    def settle_unconfirmed() -> None:
+        try:
+            service.settle_unconfirmed()
+        except ProviderError as error:
+            log.warning("unconfirmed messages are looked up later: %s", error)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="every_minute", queueing_lock="every_minute", pass_context=False)
+    def every_minute(timestamp: int) -> None:
+        keep_house(service)
+
+    @app.periodic(cron="*/10 * * * *")
+    @app.task(name="refresh_pending", queueing_lock="refresh_pending")
+    def refresh_pending(timestamp: int) -> None:
+        if service.config.twilio_configured:
+            service.refresh_all(started_by=None)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="rescue_stalled", queueing_lock="rescue_stalled", pass_context=True)
+    async def rescue_stalled(context: JobContext, timestamp: int) -> None:
+        manager = context.app.job_manager
+        for job in await manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
+            log.warning("job %s (%s) lost its worker: done again", job.id, job.task_name)
+            await manager.retry_job(job)
+        await manager.delete_old_jobs(nb_hours=_KEEP_JOBS_H)
+
+    return app
+
+
+def keep_house(service: WhatsAppService) -> None:
+    """What has to happen every minute, whoever started or died: lost jobs, lost answers, counts."""
+    with service.transaction() as conn:
+        counts.fold_deltas(conn)
+        refresh.resume_silent(conn)
+        waiting = send.rescue(conn)
+    if waiting and service.config.twilio_configured:
+        service.deliver(waiting)
+    if service.config.twilio_configured:
+        try:
+            service.settle_unconfirmed()
+        except ProviderError as error:
+            log.warning("unconfirmed messages are looked up later: %s", error)
+
+
+def work(service: WhatsAppService) -> None:
+    """Do jobs until SIGINT or SIGTERM; the job at hand is finished first."""
+    app = make_app(service)
+    with service.transaction() as conn:
+        for message_id in send.rescue(conn):  # what a crash left behind does not wait for the next full minute
+            queue.defer(conn, "deliver", ids=[message_id])
+    with app.open():
+        app.run_worker(
+            concurrency=_CONCURRENCY,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=15,
+            install_signal_handlers=True,
+        )
+
+
+def _connection(config: Config) -> dict[str, Any]:
+    settings = connection_settings(config)
+    settings["options"] = f"{settings.get('options', '')} -c search_path={queue.SCHEMA}"
+    return {
+        "conninfo": config.worker_database_url or config.database_url,
+        "kwargs": settings,
+        "min_size": 1,
+        "max_size": 4,
+    }

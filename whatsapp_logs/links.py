@@ -1,0 +1,43 @@
+"""The addresses that a provider calls: our own id in the callback, one expiring link per document."""
+
+from __future__ import annotations
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import InvalidInput
+
+STATUS_CALLBACK_PATH = "/whatsapp/status_callback"
+INBOUND_PATH = "/whatsapp/inbound"
+MEDIA_PATH = "/whatsapp/media"
+# Twilio reads the fragment and never sends it: up to 5 repeats on every kind of failure (its default is one, on failed connects).
+_RETRIES = "rc=5&rp=all"
+
+
+def status_callback(config: Config, message_id: int) -> str:
+    """Where the provider reports message `message_id`; the signature covers the id, the fragment asks for retries."""
+    return f"{config.public_base_url}{STATUS_CALLBACK_PATH}?message={message_id}#{_RETRIES}"
+
+
+def media_url(config: Config, media_id: str) -> str:
+    """A link that opens this one document until `media_link_max_age_s` has passed."""
+    return f"{config.public_base_url}{MEDIA_PATH}/{_serializer(config).dumps(media_id)}"
+
+
+def media_path(config: Config, media_id: str) -> str:
+    """The same link's part below the public base URL and a slash: what a template's media placeholder takes."""
+    return media_url(config, media_id).removeprefix(config.public_base_url + "/")
+
+
+def read_media_token(config: Config, token: str) -> str:
+    """The document's id; raises InvalidInput for a link that is expired, altered or not ours."""
+    try:
+        return str(_serializer(config).loads(token, max_age=config.media_link_max_age_s))
+    except SignatureExpired as error:
+        raise InvalidInput("token", "This link has expired.") from error
+    except BadSignature as error:
+        raise InvalidInput("token", "This link is not valid.") from error
+
+
+def _serializer(config: Config) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(config.secret_key, salt="whatsapp_logs.media")

@@ -1,0 +1,82 @@
+"""Telephone numbers: any way of writing one → E.164. WhatsApp user ids without a number are addresses too."""
+
+from __future__ import annotations
+
+import re
+
+import phonenumbers
+
+from whatsapp_logs.errors import InvalidInput, InvalidPhone
+
+_USER_ID = re.compile(r"[A-Z]{2}\.[0-9A-Za-z._-]{1,128}")  # Twilio, WhatsApp user names 2026: "CC.<id>"
+_MAX_TEXT = 200
+_MIN_SEARCH_DIGITS = 3
+
+
+def to_address(text: str, *, region: str) -> str:
+    """The address a message goes to: E.164 ("+447700900123") or a WhatsApp user id; `region` completes national numbers.
+
+    A number is refused only when it cannot exist by its length: whether it is in use is for the provider to say.
+    """
+    text = _without_prefix(text)
+    if _USER_ID.fullmatch(text):
+        return text
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as error:
+        raise InvalidPhone(text) from error
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise InvalidPhone(text, _LENGTH_WORDS.get(reason))
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def from_provider(text: str) -> str:
+    """An address as a provider writes it ("whatsapp:+44…", "whatsapp:GB.x") without the channel's prefix; never refused."""
+    return _without_prefix(text)
+
+
+def search_digits(text: str) -> str:
+    """The digits to look for when somebody types a number in any form (+91…, 0091…, 091…, blanks, last digits)."""
+    if len(text) > _MAX_TEXT:
+        raise InvalidInput("phone", "This is too long for a phone number.")
+    digits = "".join(re.findall(r"\d", text.replace("(0)", ""), re.ASCII))
+    digits = digits.removeprefix("011") if digits.startswith("011") and len(digits) > 11 else digits
+    digits = digits.lstrip("0") or digits
+    if len(digits) < _MIN_SEARCH_DIGITS:
+        raise InvalidInput("phone", "Type at least three digits of the phone number.")
+    return digits
+
+
+def is_user_id(text: str) -> bool:
+    """Whether the text is a WhatsApp user id, the address of somebody who hides their number."""
+    return _USER_ID.fullmatch(_without_prefix(text)) is not None
+
+
+def pretty(address: str) -> str:
+    """The address as people read it: "+44 7700 900123"; anything that is not a number as it is."""
+    try:
+        number = phonenumbers.parse(address)
+    except phonenumbers.NumberParseException:
+        return address
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def masked(address: str) -> str:
+    """The address for those who may not see numbers, and for logs: its last four characters."""
+    return "•••• " + address[-4:] if len(address) > 4 else "••••"
+
+
+def _without_prefix(text: str) -> str:
+    text = text.strip()
+    scheme, colon, rest = text.partition(":")
+    return rest.strip() if colon and scheme.isalpha() else text
+
+
+_LENGTH_WORDS = {
+    phonenumbers.ValidationResult.TOO_SHORT: "This phone number is too short. Check its digits.",
+    phonenumbers.ValidationResult.TOO_LONG: "This phone number is too long. Check its digits.",
+    phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "This phone number lacks its area code.",
+    phonenumbers.ValidationResult.INVALID_COUNTRY_CODE: "No country has this code. Check the digits after the +.",
+    phonenumbers.ValidationResult.INVALID_LENGTH: "A phone number of this country has another length. Check its digits.",
+}

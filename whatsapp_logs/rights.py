@@ -1,0 +1,41 @@
+"""Who may do what: rights, the roles made of them, and the person looking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Right(StrEnum):
+    """One thing a person may do. Every route declares the right it needs."""
+
+    SEE = "see the log"
+    NUMBERS = "see full phone numbers and message texts"
+    REFRESH = "refresh statuses"
+    SEND = "send messages"
+    ADMINISTER = "administer the log"
+
+
+ROLES: Mapping[str, frozenset[Right]] = MappingProxyType(
+    {
+        "administrator": frozenset(Right),
+        "agent": frozenset({Right.SEE, Right.NUMBERS, Right.REFRESH, Right.SEND}),
+        "compliance": frozenset({Right.SEE, Right.NUMBERS}),
+        "viewer": frozenset({Right.SEE}),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The signed-in person as the portal tells of them. `timezone` is an IANA name; None takes the office's."""
+
+    name: str
+    rights: frozenset[Right]
+    timezone: str | None = None
+
+    def may(self, right: Right) -> bool:
+        """Whether the person has been given this right."""
+        return right in self.rights

@@ -1,0 +1,268 @@
+"""How messages leave: the row and its job commit before the provider hears of it; a message is handed over once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from whatsapp_logs import links, phone, track
+from whatsapp_logs.channels import whatsapp
+from whatsapp_logs.channels.base import Gateway
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
+from whatsapp_logs.message import GENERAL, Draft, Message, Outgoing, Source, StatusReport, Template
+from whatsapp_logs.store import media, messages, queue
+
+log = logging.getLogger(__name__)
+
+Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
+
+_WAITS_S = (5, 15, 60, 300, 900)  # between attempts; the last one repeats
+_GIVE_UP_AFTER = timedelta(hours=24)
+_CLAIM_OUTCOME_S = 120  # a claim without outcome for this long has lost its worker
+
+
+def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: datetime | None = None) -> Message:
+    """Write the message and its job into the caller's transaction; asked twice with one request_key, the first one's message.
+
+    A draft that cannot be sent becomes a row too: failed, with the reason. Raises InvalidInput for an unknown client or policy.
+    """
+    now = now or datetime.now(UTC)
+    recipient, problem = _checked(draft, config)
+    # Only the row and what hangs on it are undone when the request was made before.
+    with conn.transaction():
+        media_id = media.insert(conn, draft.media) if draft.media is not None and problem is None else None
+        message_id = _insert(conn, draft, recipient, config=config, media_id=media_id, now=now)
+    if message_id is None:
+        assert draft.request_key is not None
+        earlier = messages.by_request_key(conn, draft.request_key)
+        assert earlier is not None
+        log.info("request %s asked again: message %s stands", draft.request_key[-6:], earlier.id)
+        return earlier
+    track.record(conn, [StatusReport(provider_status="queued", message_id=message_id)], source=Source.SEND, now=now)
+    if problem is not None:
+        code, text = problem
+        refusal = StatusReport(provider_status="failed", message_id=message_id, error_code=code, error_message=text)
+        track.record(conn, [refusal], source=Source.SEND, now=now)
+        log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), code)
+    else:
+        queue.defer(conn, "deliver", at=draft.send_at, ids=[message_id])
+        log.info("message %s to %s queued by %s", message_id, phone.masked(recipient), draft.created_by)
+    return _known(conn, message_id)
+
+
+def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:
+    """Claim these messages and hand each over: claim → commit → hand over → record. No connection is held meanwhile."""
+    with transactions() as conn:
+        claimed = messages.claim(conn, ids, now=datetime.now(UTC))
+    for message_id in claimed:
+        with transactions() as conn:
+            message = _known(conn, message_id)
+            outgoing = _outgoing(message, messages.media_variable(conn, message_id), config=config)
+        _hand_over(transactions, gateway, message, outgoing)
+
+
+def record_sent(
+    conn: Connection[Any],
+    *,
+    config: Config,
+    message_sid: str,
+    to: str,
+    message_type: str = GENERAL,
+    body: str | None = None,
+    media_url: str | None = None,
+    policy_id: str | int | None = None,
+    client_id: str | int | None = None,
+    created_by: str | None = None,
+    status: str = "queued",
+    created_at: datetime | None = None,
+) -> Message:
+    """Log a message that other code has sent; reports that came before it are adopted. Told twice, it is one message.
+
+    Raises LoggingFailed when it cannot be written down.
+    """
+    known = messages.by_provider_id(conn, message_sid)
+    if known is not None:
+        return known
+    draft = Draft(
+        to=to,
+        message_type=message_type,
+        body=body,
+        media_url=media_url,
+        policy_id=policy_id,
+        client_id=client_id,
+        created_by=created_by,
+    )
+    now = datetime.now(UTC)
+    try:
+        with conn.transaction():
+            message_id = _insert(
+                conn,
+                draft,
+                _address(to, config),
+                config=config,
+                media_id=None,
+                now=created_at or now,
+                claimed_at=created_at or now,
+            )
+    except psycopg.IntegrityError as error:
+        raise LoggingFailed() from error
+    assert message_id is not None
+    report = StatusReport(
+        provider_status=status, provider_id=message_sid, message_id=message_id, happened_at=created_at
+    )
+    track.record(conn, [report], source=Source.SEND, now=now)
+    return _known(conn, message_id)
+
+
+def rescue(conn: Connection[Any], *, now: datetime | None = None) -> list[int]:
+    """Ids whose hand-over was never begun (their job was lost); claims that lost their worker become unconfirmed."""
+    now = now or datetime.now(UTC)
+    lost = messages.abandoned_claims(conn, now=now, after_s=_CLAIM_OUTCOME_S)
+    if lost:
+        log.error("messages %s were being handed over when their worker died: unconfirmed", lost)
+        reason = "The program stopped while handing the message over. It is looked up at Twilio before anything is sent again."
+        messages.mark_unconfirmed(conn, lost, reason=reason, now=now)
+    return messages.waiting(conn, now=now, quiet_s=30, limit=500)
+
+
+def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, outgoing: Outgoing) -> None:
+    try:
+        accepted = gateway.send(outgoing)
+    except NotSent as error:
+        _wait_or_give_up(transactions, message, error)
+    except Unconfirmed as error:
+        log.error("message %s unconfirmed: %s", message.id, error)
+        with transactions() as conn:
+            messages.mark_unconfirmed(conn, [message.id], reason=str(error), now=datetime.now(UTC))
+            queue.defer(conn, "settle_unconfirmed", at=datetime.now(UTC) + timedelta(seconds=5))
+    except Refused as error:
+        log.info("message %s refused by the provider: %s", message.id, error.code)
+        _record(
+            transactions,
+            StatusReport(
+                provider_status="failed", message_id=message.id, error_code=error.code, error_message=str(error)
+            ),
+        )
+    else:
+        handed_over = StatusReport(provider_status="sending", provider_id=accepted.provider_id, message_id=message.id)
+        _record(transactions, accepted, handed_over)
+        log.info("message %s handed over as %s (%s)", message.id, accepted.provider_id, accepted.provider_status)
+
+
+def _record(transactions: Transactions, *reports: StatusReport) -> None:
+    with transactions() as conn:
+        track.record(conn, reports, source=Source.SEND)
+
+
+def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSent) -> None:
+    now = datetime.now(UTC)
+    if now - message.created_at > _GIVE_UP_AFTER:
+        log.error("message %s given up after %s attempts", message.id, message.attempts)
+        _record(
+            transactions,
+            StatusReport(
+                provider_status="failed", message_id=message.id, error_code="given_up", error_message=str(error)
+            ),
+        )
+        return
+    wait_s = error.retry_after_s or _WAITS_S[min(message.attempts, len(_WAITS_S)) - 1]
+    retry_at = now + timedelta(seconds=wait_s)
+    log.warning("message %s waits %s s: %s", message.id, wait_s, error)
+    with transactions() as conn:
+        messages.release(conn, message.id, reason=str(error), retry_at=retry_at)
+        queue.defer(conn, "deliver", at=retry_at, ids=[message.id])
+
+
+def _checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]:
+    """The recipient's address and, where the draft cannot be sent, the code and sentence that say why."""
+    try:
+        recipient = phone.to_address(draft.to, region=config.default_region)
+    except InvalidInput as error:
+        return draft.to.strip()[:100] or "(none)", ("invalid_number", error.reason)
+    return recipient, whatsapp.problem_of(draft, max_media_bytes=config.max_media_bytes)
+
+
+def _address(text: str, config: Config) -> str:
+    """An address that other code has already used: normalised where possible, kept as it is where not."""
+    try:
+        return phone.to_address(text, region=config.default_region)
+    except InvalidInput:
+        return phone.from_provider(text) or "(none)"
+
+
+def _insert(
+    conn: Connection[Any],
+    draft: Draft,
+    recipient: str,
+    *,
+    config: Config,
+    media_id: str | None,
+    now: datetime,
+    claimed_at: datetime | None = None,
+) -> int | None:
+    template = draft.template
+    try:
+        return messages.insert(
+            conn,
+            message_type=draft.message_type,
+            recipient=recipient,
+            sender=config.sender or None,
+            body=draft.body,
+            media_url=draft.media_url,
+            media_id=media_id,
+            template_sid=template.sid if template else None,
+            template_name=template.name if template else None,
+            media_variable=template.media_variable if template else None,
+            variables=dict(template.variables) if template else None,
+            policy_id=None if draft.policy_id is None else str(draft.policy_id),
+            client_id=None if draft.client_id is None else str(draft.client_id),
+            created_by=draft.created_by,
+            request_key=draft.request_key,
+            send_at=draft.send_at,
+            resend_of=draft.resend_of,
+            claimed_at=claimed_at,
+            created_at=now,
+        )
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise InvalidInput(_column(error), "The portal has no such client, policy or earlier message.") from error
+    except psycopg.errors.DataError as error:
+        raise InvalidInput("draft", "The client's or policy's id is not one of this portal's.") from error
+
+
+def _column(error: psycopg.errors.ForeignKeyViolation) -> str:
+    constraint = error.diag.constraint_name or ""
+    return next((name for name in ("client_id", "policy_id", "resend_of") if name in constraint), "draft")
+
+
+def _outgoing(message: Message, media_variable: str | None, *, config: Config) -> Outgoing:
+    template = None
+    media_url = links.media_url(config, message.media_id) if message.media_id else message.media_url
+    if message.template_sid is not None:
+        template = Template(
+            sid=message.template_sid, name=message.template_name or "", variables=message.variables or {}
+        )
+        if media_variable and message.media_id:
+            path = links.media_path(config, message.media_id)
+            template = replace(template, variables={**template.variables, media_variable: path})
+    return Outgoing(
+        message_id=message.id,
+        recipient=message.recipient,
+        body=message.body,
+        media_url=media_url,
+        template=template,
+        status_callback=links.status_callback(config, message.id),
+    )
+
+
+def _known(conn: Connection[Any], message_id: int) -> Message:
+    message = messages.get(conn, message_id)
+    assert message is not None, f"message {message_id} was just written"
+    return message

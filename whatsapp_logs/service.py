@@ -1,0 +1,196 @@
+"""What a running process holds: configuration, pool, gateway. Every public method is a line into a verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from psycopg import Connection
+
+from whatsapp_logs import refresh, send, track
+from whatsapp_logs.channels.base import Gateway
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import MessageNotFound, ProviderNotConfigured
+from whatsapp_logs.filters import Cursor, MessageFilter
+from whatsapp_logs.message import (
+    Draft,
+    Inbound,
+    MediaFile,
+    Message,
+    Recorded,
+    Source,
+    Status,
+    StatusEvent,
+    StatusReport,
+    Template,
+)
+from whatsapp_logs.store import counts, inbound, media, messages, migrate, refreshes, status_events
+from whatsapp_logs.store.pool import Database
+from whatsapp_logs.twilio.gateway import TwilioGateway
+
+T = TypeVar("T")
+
+
+class WhatsAppService:
+    """The message log of one process; make one and share it between threads.
+
+    `conn` arguments take a psycopg connection with a transaction of the caller's: then row and job commit with the caller's own
+    rows, or not at all. Every method raises DatabaseAway when the database does not answer.
+    """
+
+    def __init__(self, config: Config, *, gateway: Gateway | None = None) -> None:
+        self.config = config
+        self.database = Database(config)
+        self._gateway = gateway or (TwilioGateway(config) if config.twilio_configured else None)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> WhatsAppService:
+        """A service with the settings of the environment and `.env`; raises ConfigError with all problems."""
+        return cls(Config.from_env(env))
+
+    @property
+    def gateway(self) -> Gateway:
+        """The provider; raises ProviderNotConfigured without credentials."""
+        if self._gateway is None:
+            raise ProviderNotConfigured()
+        return self._gateway
+
+    def transaction(self) -> AbstractContextManager[Connection[Any]]:
+        """A connection inside a transaction of its own."""
+        return self.database.transaction()
+
+    # --- sending and logging ---
+
+    def template(
+        self, name: str, variables: Mapping[str, str], *, media_variable: str | None = None
+    ) -> Template | None:
+        """The configured template of that name with its values; None when the environment names none."""
+        sid = self.config.templates.get(name)
+        return None if sid is None else Template(sid=sid, name=name, variables=variables, media_variable=media_variable)
+
+    def send(self, draft: Draft, *, conn: Connection[Any] | None = None) -> Message:
+        """Write the message down and have it sent; returns at once. A draft that cannot be sent is a row that says why."""
+        if conn is not None:
+            return send.queue_message(conn, draft, config=self.config)
+        with self.transaction() as own:
+            return send.queue_message(own, draft, config=self.config)
+
+    def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:
+        """Log a message that other code has sent; see `send.record_sent` for the facts. Told twice, it is one message."""
+        if conn is not None:
+            return send.record_sent(conn, config=self.config, message_sid=message_sid, to=to, **facts)
+        with self.transaction() as own:
+            return send.record_sent(own, config=self.config, message_sid=message_sid, to=to, **facts)
+
+    def deliver(self, ids: Sequence[int]) -> None:
+        """Hand these queued messages to the provider (the worker's part)."""
+        send.deliver(self.transaction, self.gateway, ids, config=self.config)
+
+    def record(self, reports: Sequence[StatusReport], *, source: Source) -> list[Recorded]:
+        """Store what a provider reported, in one transaction."""
+        with self.transaction() as conn:
+            return track.record(conn, reports, source=source)
+
+    def receive(self, received: Inbound) -> int:
+        """Write a customer's message down; returns its id. Told twice, it is one row."""
+        with self.transaction() as conn:
+            return inbound.insert(conn, received, now=datetime.now(UTC))
+
+    # --- asking the provider ---
+
+    def refresh_message(self, message: Message) -> Recorded | None:
+        """Ask about one message now. Raises ProviderNotConfigured or ProviderAway."""
+        return refresh.one(self.transaction, self.gateway, message)
+
+    def refresh_all(self, *, started_by: str | None) -> refreshes.Refresh:
+        """Begin "refresh all", or join the run under way."""
+        assert self.gateway
+        with self.transaction() as conn:
+            return refresh.start(conn, started_by=started_by)
+
+    def run_refresh(self, refresh_id: int) -> None:
+        """Carry a run out (the worker's part)."""
+        refresh.run(self.transaction, self.gateway, refresh_id)
+
+    def refresh_progress(self, refresh_id: int | None = None) -> refreshes.Refresh | None:
+        """How far a run is; without an id the one under way, or the last."""
+        with self.transaction() as conn:
+            return refreshes.latest(conn) if refresh_id is None else refreshes.get(conn, refresh_id)
+
+    def cancel_refresh(self, refresh_id: int) -> None:
+        """Ask a run to stop after the batch it is at."""
+        with self.transaction() as conn:
+            refreshes.ask_to_cancel(conn, refresh_id)
+
+    def settle_unconfirmed(self) -> int:
+        """Look up messages whose answer was lost; returns how many were found."""
+        with self.transaction() as conn:
+            lost = messages.unconfirmed(conn, limit=100)
+        return refresh.settle(self.transaction, self.gateway, lost) if lost else 0
+
+    # --- reading ---
+
+    def page(
+        self,
+        wanted: MessageFilter,
+        *,
+        before: Cursor | None = None,
+        after: Cursor | None = None,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> messages.Page:
+        """One page of the log, newest first."""
+        with self.transaction() as conn:
+            return messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit)
+
+    def count(self, wanted: MessageFilter) -> int:
+        """How many messages match; above `messages.COUNT_LIMIT` only "more than that" unless the roll-up knows exactly."""
+        with self.transaction() as conn:
+            return counts.total(conn, wanted) if wanted.is_counted else messages.count_up_to(conn, wanted)
+
+    def message(self, message_id: int) -> Message:
+        """The message of that id. Raises MessageNotFound."""
+        with self.transaction() as conn:
+            return _found(messages.get(conn, message_id))
+
+    def message_by_sid(self, message_sid: str) -> Message:
+        """The message of that Twilio SID. Raises MessageNotFound."""
+        with self.transaction() as conn:
+            return _found(messages.by_provider_id(conn, message_sid))
+
+    def timeline(self, message_id: int) -> list[StatusEvent]:
+        """A message's events in the order in which they happened."""
+        with self.transaction() as conn:
+            return status_events.timeline(conn, message_id)
+
+    def status_counts(self, *, types: tuple[str, ...] = ()) -> dict[Status, int]:
+        """How many outgoing messages stand at each status, exact."""
+        with self.transaction() as conn:
+            return counts.by_status(conn, types=types)
+
+    def message_types(self) -> list[str]:
+        """The message types that occur, the most frequent first."""
+        with self.transaction() as conn:
+            return counts.types(conn)
+
+    def document(self, media_id: str) -> MediaFile:
+        """A stored document. Raises MessageNotFound."""
+        with self.transaction() as conn:
+            return _found(media.get(conn, media_id), "This document is not in the log.")
+
+    def check_schema(self) -> None:
+        """Raise SchemaMismatch unless the tables are this program's."""
+        with self.transaction() as conn:
+            migrate.check_current(conn)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.database.close()
+
+
+def _found(value: T | None, text: str = "This message is not in the log.") -> T:
+    if value is None:
+        raise MessageNotFound(text)
+    return value

@@ -1,0 +1,321 @@
+"""The rows of `messages`: written once, moved only by the fold, read by key and by keyset page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.rows import kwargs_row
+from psycopg.types.json import Jsonb
+
+from whatsapp_logs.filters import Cursor, MessageFilter
+from whatsapp_logs.message import Message, Status
+
+_COLUMNS = """
+    m.id, m.direction, m.channel, m.message_type, m.recipient, m.sender, m.body, m.media_url, m.media_id::text AS media_id,
+    d.filename AS media_filename, d.content_type AS media_content_type, m.template_sid, m.template_name, m.variables, m.status,
+    m.provider, m.provider_id, m.error_code, m.error_message, m.price, m.price_unit, m.num_segments,
+    m.policy_id::text AS policy_id, m.client_id::text AS client_id, m.created_by, m.request_key, m.send_at, m.claimed_at,
+    m.unconfirmed_at, m.attempts, m.retry_at, m.wait_reason, m.sent_at, m.delivered_at, m.read_at, m.failed_at,
+    m.last_status_check, m.resend_of, m.created_at, m.updated_at"""
+_SOURCE = "whatsapp_logs.messages AS m LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id"
+_INSERT_COLUMNS = (
+    "direction", "message_type", "recipient", "sender", "body", "media_url", "media_id", "template_sid", "template_name",
+    "media_variable", "variables", "provider_id", "created_by", "request_key", "send_at", "claimed_at", "resend_of",
+    "policy_id", "client_id", "created_at", "status",
+)  # fmt: skip
+_RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
+# A phone search that matches more addresses than this walks the time index instead of their rows.
+_MAX_ADDRESSES = 500
+COUNT_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list, newest first, and where its neighbours start (None = there is none)."""
+
+    messages: list[Message]
+    newer: Cursor | None
+    older: Cursor | None
+
+
+def insert(conn: Connection[Any], **values: Any) -> int | None:
+    """Write one message and, for an outgoing one that is queued, its first event; None when its request_key is known already.
+
+    `values` are columns of `messages`; what is left out takes the column's default.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    unknown = given.keys() - set(_INSERT_COLUMNS)
+    if unknown:
+        raise TypeError(f"not columns of a new message: {sorted(unknown)}")
+    if "variables" in given:
+        given["variables"] = Jsonb(given["variables"])
+    row = conn.execute(
+        sql.SQL("INSERT INTO whatsapp_logs.messages ({}) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id").format(
+            sql.SQL(", ").join(map(sql.Identifier, given)), sql.SQL(", ").join(map(sql.Placeholder, given))
+        ),
+        given,
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def get(conn: Connection[Any], message_id: int) -> Message | None:
+    """The message of that id."""
+    return _one(conn, "m.id = %(key)s", message_id)
+
+
+def by_provider_id(conn: Connection[Any], provider_id: str) -> Message | None:
+    """The message of that Twilio SID."""
+    return _one(conn, "m.provider_id = %(key)s", provider_id)
+
+
+def by_request_key(conn: Connection[Any], request_key: str) -> Message | None:
+    """The message that this very request made before."""
+    return _one(conn, "m.request_key = %(key)s", request_key)
+
+
+def many(conn: Connection[Any], ids: Sequence[int]) -> list[Message]:
+    """The messages of these ids, in ascending order."""
+    return _fetch(
+        conn, f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE m.id = ANY (%(ids)s) ORDER BY m.id", {"ids": list(ids)}
+    )
+
+
+def media_variable(conn: Connection[Any], message_id: int) -> str | None:
+    """The template placeholder that takes this message's document link."""
+    row = conn.execute(
+        "SELECT media_variable FROM whatsapp_logs.messages WHERE id = %(id)s", {"id": message_id}
+    ).fetchone()
+    return row[0] if row else None
+
+
+def page(
+    conn: Connection[Any],
+    wanted: MessageFilter,
+    *,
+    before: Cursor | None = None,
+    after: Cursor | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page:
+    """One page of `wanted`, newest first: the rows older than `before`, or the nearest ones newer than `after`.
+
+    `offset` serves the first portal's page numbers only; it costs what it skips.
+    """
+    upwards = after is not None and before is None
+    query, parameters = _page_query(conn, wanted, cursor=after if upwards else before, upwards=upwards)
+    found = _fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
+    has_more, rows = len(found) > limit, found[:limit]
+    if upwards:
+        rows.reverse()
+    first, last = (_cursor(rows[0]), _cursor(rows[-1])) if rows else (None, None)
+    has_newer = has_more if upwards else (before is not None or offset > 0)
+    has_older = bool(rows) if upwards else has_more
+    return Page(rows, first if has_newer else None, last if has_older else None)
+
+
+def count_up_to(conn: Connection[Any], wanted: MessageFilter, *, limit: int = COUNT_LIMIT) -> int:
+    """How many messages match, but never counting further than `limit` + 1 ("10 000+")."""
+    conditions, parameters = _conditions(conn, wanted)
+    row = conn.execute(
+        sql.SQL(
+            "SELECT count(*) FROM (SELECT FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(limit)s) AS some"
+        ).format(conditions),
+        parameters | {"limit": limit + 1},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _one(conn: Connection[Any], condition: str, key: int | str) -> Message | None:
+    found = _fetch(conn, f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE {condition}", {"key": key})
+    return found[0] if found else None
+
+
+def _fetch(conn: Connection[Any], query: str | sql.Composed, parameters: dict[str, Any]) -> list[Message]:
+    with conn.cursor(row_factory=kwargs_row(_message)) as cursor:
+        text = query.encode() if isinstance(query, str) else query
+        return cursor.execute(text, parameters).fetchall()
+
+
+def _message(**row: Any) -> Message:
+    row["status"] = Status(row["status"])
+    return Message(**row)
+
+
+def _cursor(message: Message) -> Cursor:
+    return Cursor(message.created_at, message.id)
+
+
+def _page_query(
+    conn: Connection[Any], wanted: MessageFilter, *, cursor: Cursor | None, upwards: bool
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """Rare statuses are read from the side list, one ordered branch each; everything else walks the index that fits."""
+    narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
+    conditions, parameters = _conditions(conn, wanted)
+    place, order = sql.SQL(""), sql.SQL("ASC" if upwards else "DESC")
+    if cursor is not None:
+        place = sql.SQL(
+            " AND ({{t}}.created_at, {{t}}.{{id}}) {} (%(at)s, %(id)s)".replace("{}", ">" if upwards else "<")
+        )
+        parameters |= {"at": cursor.created_at, "id": cursor.id}
+
+    def branch(source: str, table: str, key: str, extra: sql.Composable) -> sql.Composed:
+        columns = {"t": sql.Identifier(table), "id": sql.Identifier(key)}
+        return sql.SQL(
+            "SELECT {columns} FROM {source} WHERE {conditions}{extra}{place}"
+            " ORDER BY {t}.created_at {order}, {t}.{id} {order} LIMIT %(limit)s"
+        ).format(
+            columns=sql.SQL(_COLUMNS),
+            source=sql.SQL(source),
+            conditions=conditions,
+            extra=extra,
+            place=sql.SQL(place.as_string(conn)).format(**columns) if cursor else place,
+            order=order,
+            **columns,
+        )
+
+    if wanted.statuses and not narrow and _RARE.issuperset(wanted.statuses):
+        source = "whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id"
+        source += " LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id"
+        branches = [
+            sql.SQL("({})").format(
+                branch(source, "r", "message_id", sql.SQL(" AND r.status = {}").format(status.value))
+            )
+            for status in wanted.statuses
+        ]
+        query = sql.SQL("SELECT * FROM ({}) AS merged ORDER BY created_at {order}, id {order}").format(
+            sql.SQL(" UNION ALL ").join(branches), order=order
+        )
+        return sql.SQL("{} LIMIT %(limit)s OFFSET %(offset)s").format(query), parameters
+    return sql.SQL("{} OFFSET %(offset)s").format(branch(_SOURCE, "m", "id", sql.SQL(""))), parameters
+
+
+def _conditions(conn: Connection[Any], wanted: MessageFilter) -> tuple[sql.Composed, dict[str, Any]]:
+    """The WHERE of the given filters only: `x IS NULL OR …` would cost seconds under a generic plan."""
+    parts, parameters = [sql.SQL("m.direction = %(direction)s")], {"direction": wanted.direction}
+    simple: list[tuple[str, Any, str]] = [
+        (
+            "statuses",
+            [status.value for status in wanted.statuses],
+            "m.status = ANY (%(statuses)s::whatsapp_logs.status[])",
+        ),
+        ("types", list(wanted.types), "m.message_type = ANY (%(types)s)"),
+        ("since", wanted.since, "m.created_at >= %(since)s"),
+        ("until", wanted.until, "m.created_at < %(until)s"),
+        ("client", wanted.client_id, "m.client_id = %(client)s"),
+        ("policy", wanted.policy_id, "m.policy_id = %(policy)s"),
+        ("error_code", wanted.error_code, "m.error_code = %(error_code)s"),
+    ]
+    for name, value, condition in simple:
+        if value:
+            parts.append(sql.SQL(condition))
+            parameters[name] = value
+    if wanted.phone:
+        parts.append(_phone_condition(conn, wanted, parameters))
+    return sql.SQL(" AND ").join(parts), parameters
+
+
+def _phone_condition(conn: Connection[Any], wanted: MessageFilter, parameters: dict[str, Any]) -> sql.SQL:
+    column = "m.sender" if wanted.direction == "inbound" else "m.recipient"
+    if not wanted.phone.isdigit():
+        parameters["phone"] = wanted.phone
+        return sql.SQL(f"{column} = %(phone)s")
+    matches = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
+    addresses = conn.execute(
+        f"SELECT address FROM whatsapp_logs.addresses WHERE {matches} LIMIT {_MAX_ADDRESSES + 1}".encode(),
+        {"phone": wanted.phone},
+    ).fetchall()
+    if len(addresses) <= _MAX_ADDRESSES:
+        parameters["addresses"] = [row[0] for row in addresses]
+        return sql.SQL(f"{column} = ANY (%(addresses)s)")
+    parameters["phone"] = wanted.phone
+    return sql.SQL(f"whatsapp_logs.digits({column}) LIKE '%%' || %(phone)s || '%%'")
+
+
+# --- handing over: compare and set, so that no message is ever handed over twice --------------------------------------
+
+
+def claim(conn: Connection[Any], ids: Sequence[int], *, now: datetime) -> list[int]:
+    """Take those of `ids` that wait to be handed over; nobody else gets them. Returns the ids taken, ascending."""
+    rows = conn.execute(
+        """
+        UPDATE whatsapp_logs.messages SET claimed_at = %(now)s, attempts = attempts + 1, updated_at = %(now)s
+        WHERE id IN (
+            SELECT id FROM whatsapp_logs.messages
+            WHERE id = ANY (%(ids)s) AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL
+              AND (send_at IS NULL OR send_at <= %(now)s)
+            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+          AND claimed_at IS NULL
+        RETURNING id
+        """,
+        {"ids": list(ids), "now": now},
+    ).fetchall()
+    return sorted(row[0] for row in rows)
+
+
+def release(conn: Connection[Any], message_id: int, *, reason: str, retry_at: datetime) -> None:
+    """Give a claim back: the provider has proved that nothing was sent. `reason` is shown to people."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.messages
+        SET claimed_at = NULL, retry_at = %(retry_at)s, wait_reason = %(reason)s, updated_at = now()
+        WHERE id = %(id)s AND provider_id IS NULL
+        """,
+        {"id": message_id, "retry_at": retry_at, "reason": reason},
+    )
+
+
+def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, now: datetime) -> None:
+    """The provider's answer was lost: these may have been sent, and must be looked up before anybody sends again."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.messages SET unconfirmed_at = %(now)s, wait_reason = %(reason)s, updated_at = %(now)s
+        WHERE id = ANY (%(ids)s) AND provider_id IS NULL AND unconfirmed_at IS NULL
+        """,
+        {"ids": list(ids), "reason": reason, "now": now},
+    )
+
+
+def waiting(conn: Connection[Any], *, now: datetime, quiet_s: int, limit: int) -> list[int]:
+    """Ids that should have been handed over: nobody claimed them for `quiet_s`, and no retry is set for later."""
+    rows = conn.execute(
+        """
+        SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+        WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL
+          AND COALESCE(m.retry_at, m.send_at, m.created_at) < %(now)s - make_interval(secs => %(quiet_s)s)
+        ORDER BY r.created_at, r.message_id LIMIT %(limit)s
+        """,
+        {"now": now, "quiet_s": quiet_s, "limit": limit},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def abandoned_claims(conn: Connection[Any], *, now: datetime, after_s: int) -> list[int]:
+    """Ids claimed longer than `after_s` ago without an outcome: their worker died between claim and record."""
+    rows = conn.execute(
+        """
+        SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+        WHERE r.status = 'queued' AND m.claimed_at < %(now)s - make_interval(secs => %(after_s)s)
+          AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
+        ORDER BY m.id
+        """,
+        {"now": now, "after_s": after_s},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def unconfirmed(conn: Connection[Any], *, limit: int) -> list[Message]:
+    """Messages whose outcome at the provider is not known, oldest first."""
+    return _fetch(
+        conn,
+        f"""
+        SELECT {_COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+        LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
+        WHERE r.status = 'queued' AND m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
+        ORDER BY m.id LIMIT %(limit)s
+        """,
+        {"limit": limit},
+    )

@@ -1,0 +1,25 @@
+"""Jobs that commit with the rows they are about. A task is named here and registered in jobs.py, so there is no circle."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import procrastinate
+from psycopg import Connection
+
+SCHEMA = "whatsapp_logs"
+_app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+
+
+def defer(conn: Connection[Any], task: str, *, at: datetime | None = None, **arguments: Any) -> None:
+    """Put a job for `task` into the caller's transaction; it runs after the commit, not before `at`.
+
+    The queue's functions are unqualified in the library, so the search path is borrowed for one statement and given back.
+    """
+    before = conn.execute(
+        "SELECT current_setting('search_path'), set_config('search_path', %s, true)", [SCHEMA]
+    ).fetchone()
+    options: dict[str, Any] = {"schedule_at": at} if at is not None else {}
+    _app.configure_task(task, connection=conn, **options).defer(**arguments)
+    conn.execute("SELECT set_config('search_path', %s, true)", [before[0] if before else "public"])

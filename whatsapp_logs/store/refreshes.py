@@ -1,0 +1,158 @@
+"""Runs of "refresh all": one at a time, their progress readable from anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+_COLUMNS = "id, started_by, started_at, heartbeat_at, found, asked, changed, failed, problem, cancel_asked, finished_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A run and how far it is. `found` is None until the messages to ask about have been counted."""
+
+    id: int
+    started_by: str | None
+    started_at: datetime
+    heartbeat_at: datetime
+    found: int | None
+    asked: int
+    changed: int
+    failed: int
+    problem: str | None
+    cancel_asked: bool
+    finished_at: datetime | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.finished_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A message whose provider is to be asked."""
+
+    id: int
+    provider_id: str
+    created_at: datetime
+
+
+def start(conn: Connection[Any], *, started_by: str | None) -> tuple[Refresh, bool]:
+    """The run under way, or a new one; the second value says whether it is new."""
+    inserted = conn.execute(
+        "INSERT INTO whatsapp_logs.refreshes (started_by) VALUES (%(by)s) ON CONFLICT DO NOTHING RETURNING id",
+        {"by": started_by},
+    ).fetchone()
+    with conn.cursor(row_factory=class_row(Refresh)) as cursor:
+        running = cursor.execute(
+            f"SELECT {_COLUMNS} FROM whatsapp_logs.refreshes WHERE finished_at IS NULL".encode()
+        ).fetchone()
+    if running is None:  # the one we met has finished in this very moment
+        return start(conn, started_by=started_by)
+    return running, inserted is not None
+
+
+def get(conn: Connection[Any], refresh_id: int) -> Refresh | None:
+    """The run of that id."""
+    with conn.cursor(row_factory=class_row(Refresh)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM whatsapp_logs.refreshes WHERE id = %(id)s".encode(), {"id": refresh_id}
+        ).fetchone()
+
+
+def latest(conn: Connection[Any]) -> Refresh | None:
+    """The run under way, or the last one."""
+    with conn.cursor(row_factory=class_row(Refresh)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM whatsapp_logs.refreshes ORDER BY id DESC LIMIT 1".encode()
+        ).fetchone()
+
+
+def take_over(conn: Connection[Any], refresh_id: int, *, silent_s: int) -> Refresh | None:
+    """Begin or resume the run, unless another worker told of progress within `silent_s`; None when it is not ours to do."""
+    with conn.cursor(row_factory=class_row(Refresh)) as cursor:
+        return cursor.execute(
+            f"""
+            UPDATE whatsapp_logs.refreshes SET taken_at = clock_timestamp(), heartbeat_at = clock_timestamp()
+            WHERE id = %(id)s AND finished_at IS NULL
+              AND (taken_at IS NULL OR heartbeat_at < clock_timestamp() - make_interval(secs => %(silent_s)s))
+            RETURNING {_COLUMNS}
+            """.encode(),
+            {"id": refresh_id, "silent_s": silent_s},
+        ).fetchone()
+
+
+def silent(conn: Connection[Any], *, silent_s: int) -> int | None:
+    """The run whose worker has fallen silent, if there is one."""
+    row = conn.execute(
+        """
+        SELECT id FROM whatsapp_logs.refreshes
+        WHERE finished_at IS NULL AND heartbeat_at < clock_timestamp() - make_interval(secs => %(silent_s)s)
+        """,
+        {"silent_s": silent_s},
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def found(conn: Connection[Any], refresh_id: int, count: int) -> None:
+    """Say how many messages there are to ask about."""
+    conn.execute(
+        "UPDATE whatsapp_logs.refreshes SET found = %(n)s, heartbeat_at = clock_timestamp() WHERE id = %(id)s",
+        {"id": refresh_id, "n": count},
+    )
+
+
+def progress(conn: Connection[Any], refresh_id: int, *, asked: int, changed: int, failed: int) -> bool:
+    """Add to the run's figures; returns whether somebody asked it to stop."""
+    row = conn.execute(
+        """
+        UPDATE whatsapp_logs.refreshes
+        SET asked = asked + %(asked)s, changed = changed + %(changed)s, failed = failed + %(failed)s, heartbeat_at = clock_timestamp()
+        WHERE id = %(id)s RETURNING cancel_asked
+        """,
+        {"id": refresh_id, "asked": asked, "changed": changed, "failed": failed},
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def finish(conn: Connection[Any], refresh_id: int, *, problem: str | None = None) -> None:
+    """End the run; `problem` says in words why it is not complete."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.refreshes SET finished_at = clock_timestamp(), problem = %(problem)s, found = COALESCE(found, 0)
+        WHERE id = %(id)s AND finished_at IS NULL
+        """,
+        {"id": refresh_id, "problem": problem},
+    )
+
+
+def ask_to_cancel(conn: Connection[Any], refresh_id: int) -> None:
+    """Ask the run to stop after the batch it is at."""
+    conn.execute("UPDATE whatsapp_logs.refreshes SET cancel_asked = true WHERE id = %(id)s", {"id": refresh_id})
+
+
+def pending(conn: Connection[Any], *, delivered_since: datetime) -> list[Pending]:
+    """All messages whose status may still change at the provider, newest first.
+
+    Everything not final, and messages delivered since then: `read` is learnt only by asking when its callback was lost.
+    """
+    with conn.cursor(row_factory=class_row(Pending)) as cursor:
+        return cursor.execute(
+            """
+            SELECT m.id, m.provider_id, m.created_at
+            FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
+            UNION ALL
+            SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
+            WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL
+              AND m.direction = 'outbound'
+            ORDER BY created_at DESC, id DESC
+            """,
+            {"since": delivered_since},
+        ).fetchall()

@@ -1,0 +1,40 @@
+"""How a status gets in: every report, from wherever, goes through `record`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+
+from whatsapp_logs.message import Recorded, Source, StatusReport
+from whatsapp_logs.store import status_events
+
+log = logging.getLogger(__name__)
+
+
+def record(
+    conn: Connection[Any], reports: Sequence[StatusReport], *, source: Source, now: datetime | None = None
+) -> list[Recorded]:
+    """Store the reports and fold them into their messages, in the caller's transaction; answers in the same order.
+
+    A report told before changes nothing. One of a message nobody knows is parked until the message appears.
+    """
+    if not reports:
+        return []
+    recorded = status_events.record(conn, reports, source=source, now=now or datetime.now(UTC))
+    for report, outcome in zip(reports, recorded, strict=True):
+        if outcome.is_new and report.status is None:
+            log.warning(
+                "unknown status word %r from %s for %s: kept as an event",
+                report.provider_status,
+                source,
+                report.provider_id,
+            )
+        if outcome.is_new and outcome.message_id is None:
+            log.warning(
+                "report %s for unknown message %s parked (%s)", report.provider_status, report.provider_id, source
+            )
+    return recorded

@@ -1,0 +1,110 @@
+"""The log inside a Flask application: two blueprints, one table of errors, a few words for templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flask import Blueprint, Flask, Response
+
+from whatsapp_logs.rights import Viewer
+from whatsapp_logs.service import WhatsAppService
+from whatsapp_logs.web import access, api, callbacks, errors, media, pages, widgets
+
+# No inline script or style, nothing from elsewhere. A portal whose layout needs more passes its own, or None.
+STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-src 'self'; object-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+
+Names = Callable[[Iterable[str]], Mapping[str, str]]
+Link = Callable[[str], str | None]
+
+
+class WhatsAppLogs:
+    """The Flask extension. `service` is shared by all requests of the process.
+
+    WhatsAppLogs(service).init_app(app, current_user=…) is all a portal needs; everything else has a default.
+    """
+
+    def __init__(self, service: WhatsAppService) -> None:
+        self.service = service
+        self.layout = "whatsapp_logs/layout.html"
+        self.csp: str | None = STRICT_CSP
+        self.sign_in_url: Callable[[str], str] | None = None
+        self.client_url: Link = lambda _id: None
+        self.policy_url: Link = lambda _id: None
+        self.client_names: Names = lambda _ids: {}
+        self.policy_names: Names = lambda _ids: {}
+        self.simulator_url: str | None = None
+
+    def init_app(
+        self,
+        app: Flask,
+        *,
+        current_user: Callable[[], Viewer | None],
+        layout: str | None = None,
+        sign_in_url: Callable[[str], str] | None = None,
+        client_url: Link | None = None,
+        policy_url: Link | None = None,
+        client_names: Names | None = None,
+        policy_names: Names | None = None,
+        csp: str | None = STRICT_CSP,
+    ) -> None:
+        """Add the log to `app`.
+
+        `current_user` tells who is signed in (None = nobody) and what they may do. `layout` is a template of the portal with the
+        blocks title, head and content. `sign_in_url(next)` is where somebody without a session is sent. `client_url(id)` and
+        `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
+        """
+        self.layout = layout or self.layout
+        self.csp = csp
+        self.sign_in_url = sign_in_url
+        self.client_url, self.policy_url = client_url or self.client_url, policy_url or self.policy_url
+        self.client_names, self.policy_names = client_names or self.client_names, policy_names or self.policy_names
+        app.extensions["whatsapp_logs"] = self
+
+        people = Blueprint(
+            "whatsapp_logs",
+            __name__,
+            template_folder="templates",
+            static_folder="static",
+            static_url_path="/whatsapp_logs/static",
+        )
+        people.before_request(lambda: access.check_request(current_user))
+        people.after_request(self._protect)
+        pages.register(people)
+        api.register(people)
+        errors.register(people)
+
+        machines = Blueprint("whatsapp_machines", __name__)
+        callbacks.register(machines)
+        media.register(machines)
+        errors.register(machines)
+
+        app.register_blueprint(people)
+        app.register_blueprint(machines)
+        self._leave_host_csrf_alone(app, machines)
+        widgets.register(app)
+        undeclared = access.undeclared_routes(app, blueprints=(people.name, machines.name))
+        if undeclared:
+            raise RuntimeError(f"routes without a declared right: {', '.join(undeclared)}")
+
+    def _protect(self, response: Response) -> Response:
+        """Headers of every page of ours: personal data is not kept by browsers, nothing foreign runs."""
+        headers: dict[str, Any] = {
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+            "X-Frame-Options": "SAMEORIGIN",
+        }
+        if self.csp:
+            headers["Content-Security-Policy"] = self.csp
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @staticmethod
+    def _leave_host_csrf_alone(app: Flask, machines: Blueprint) -> None:
+        """A portal-wide CSRFProtect would refuse Twilio's signed calls, which carry no token."""
+        protection = app.extensions.get("csrf")
+        if protection is not None:
+            protection.exempt(machines)

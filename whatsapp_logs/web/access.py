@@ -1,0 +1,101 @@
+"""Who is asking, and may they: one declaration per route, checked before every request, CSRF on every change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from flask import Flask, current_app, g, request, session
+from flask_wtf.csrf import generate_csrf, validate_csrf
+from wtforms import ValidationError
+
+from whatsapp_logs.errors import InvalidInput, NotAllowed, WhatsAppLogsError
+from whatsapp_logs.rights import Right, Viewer
+
+View = TypeVar("View", bound=Callable[..., Any])
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MARK = "whatsapp_logs_requires"
+
+
+class NotSignedIn(WhatsAppLogsError):
+    """Nobody is signed in, or the session has ended."""
+
+    def __init__(self, text: str = "Please sign in.") -> None:
+        super().__init__(text)
+
+
+class CsrfRefused(InvalidInput):
+    """The form's token is missing, foreign or stale."""
+
+    def __init__(self) -> None:
+        super().__init__("csrf_token", "This page has been open too long. Reload it and try again.")
+
+
+def requires(right: Right) -> Callable[[View], View]:
+    """Declare the right a people's route needs."""
+
+    def mark(view: View) -> View:
+        setattr(view, _MARK, right)
+        return view
+
+    return mark
+
+
+def proves_itself(view: View) -> View:
+    """Declare a machines' route: the view checks the caller's signature or token itself, nobody is signed in."""
+    setattr(view, _MARK, "proof")
+    return view
+
+
+def public(view: View) -> View:
+    """Declare a route that anybody may read: static files, the API's description."""
+    setattr(view, _MARK, "public")
+    return view
+
+
+def undeclared_routes(app: Flask, *, blueprints: tuple[str, ...]) -> list[str]:
+    """Endpoints of these blueprints that do not say who may use them."""
+    return sorted(
+        rule.endpoint
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.partition(".")[0] in blueprints
+        and not rule.endpoint.endswith(".static")
+        and not hasattr(app.view_functions[rule.endpoint], _MARK)
+    )
+
+
+def check_request(current_user: Callable[[], Viewer | None]) -> None:
+    """Before each request of the people's blueprint: the person, their right, and the token of every change."""
+    if request.endpoint is None or request.endpoint.endswith(".static"):
+        return
+    needed = getattr(current_app.view_functions[request.endpoint], _MARK, None)
+    if needed == "public":
+        return
+    person = current_user()
+    if person is None:
+        raise NotSignedIn()
+    g.whatsapp_logs_viewer = person
+    if not isinstance(needed, Right) or not person.may(needed):
+        raise NotAllowed(f"You have not been given the right to {needed}. Ask your administrator.")
+    if request.method not in _SAFE_METHODS:
+        _check_csrf()
+
+
+def viewer() -> Viewer:
+    """The person of this request."""
+    return cast(Viewer, g.whatsapp_logs_viewer)
+
+
+def csrf_token() -> str:
+    """The token a form carries in `csrf_token` or a script in the header `X-CSRFToken`."""
+    return str(generate_csrf())
+
+
+def _check_csrf() -> None:
+    token = request.headers.get("X-CSRFToken") or request.form.get("csrf_token")
+    if "csrf_token" not in session or not token:
+        raise CsrfRefused()
+    try:
+        validate_csrf(token)
+    except ValidationError as error:
+        raise CsrfRefused() from error
