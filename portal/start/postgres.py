@@ -37,6 +37,8 @@ START_TIMEOUT_S = 60.0  # Recovery after a crash comes before the first connecti
 POLL_S = 0.01
 LONGEST_SOCKET_FOLDER = 90  # The kernel takes 107 bytes for folder and file name together.
 SUPERUSER = "postgres"
+ASK_FOR_TLS = bytes.fromhex("0000000804d2162f")  # The protocol's SSLRequest: eight bytes, answered by one.
+SOCKET = ".s.PGSQL.5432"
 BASE_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -95,16 +97,28 @@ class Server:
                     process.wait(timeout_s)
 
     def running(self) -> bool:
-        """Tell whether the server listens; a zombie or a recycled process id does not."""
+        """Tell whether the server answers; a zombie, a recycled process id or a server about to end does not.
+
+        Connecting alone proves nothing: the kernel accepts for a server that has not yet noticed the signal to stop.
+        Asking for TLS makes the server itself answer, after it has dealt with its signals and written its state down.
+        """
         if self._process is not None and self._process.poll() is not None:
             return False
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(2)
+            probe.settimeout(5)
             try:
-                probe.connect(str(self._socket / ".s.PGSQL.5432"))
+                probe.connect(str(self._socket / SOCKET))
+                probe.sendall(ASK_FOR_TLS)
+                answer = probe.recv(1)
             except OSError:
                 return False
-        return True
+        return answer in (b"N", b"S") and self._pid_file()[1] == "ready"
+
+    def ended(self) -> bool:
+        """Tell, without asking the server, whether it is gone: cheap enough for every turn of a loop."""
+        if self._process is not None:
+            return self._process.poll() is not None
+        return self.pid is None or not _is_postmaster(self.pid, self._data)
 
     @property
     def pid(self) -> int | None:
@@ -127,7 +141,7 @@ class Server:
             return False
         deadline = time.monotonic() + START_TIMEOUT_S
         while _is_postmaster(pid, self._data):
-            if self._pid_file() == (pid, "ready") and self.running():
+            if self.running():
                 return True
             if time.monotonic() > deadline:
                 raise PostgresUnavailable(f"PostgreSQL (process {pid}) neither answers nor ends; see {self.log}.")
@@ -135,9 +149,9 @@ class Server:
         return False
 
     def _end_orphans(self) -> None:
-        """Clear what a postmaster killed with -9 left: its other processes, which hold the memory, and its file.
+        """Clear what a postmaster killed with -9 left: its other processes, which hold the memory, and its files.
 
-        PostgreSQL refuses to start while the old memory is in use, or while the process id in the file is anybody's.
+        PostgreSQL refuses to start while the old memory is in use, or while the process id in a file is anybody's.
         """
         deadline = time.monotonic() + 10.0
         sig = signal.SIGQUIT
@@ -149,7 +163,8 @@ class Server:
             if time.monotonic() > deadline:
                 raise PostgresUnavailable(f"Processes {orphans} of an earlier PostgreSQL do not end.")
             time.sleep(0.05)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        for left in (self._data / "postmaster.pid", self._socket / f"{SOCKET}.lock", self._socket / SOCKET):
+            left.unlink(missing_ok=True)
 
     def _binaries(self) -> Binaries:
         version = self._data / "PG_VERSION"

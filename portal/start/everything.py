@@ -1,0 +1,138 @@
+"""`./run`: database, migrations, demo data, simulator, worker and web server, until somebody stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import sys
+import time
+from collections.abc import Mapping
+
+from portal.start.environment import (
+    HOST,
+    MARK,
+    CannotStart,
+    Place,
+    Ports,
+    choose_ports,
+    note_ports,
+    only_one,
+)
+from portal.start.postgres import PostgresUnavailable, Server
+from portal.start.processes import Child, StartFailed, Supervisor
+
+PAGE_TIMEOUT_S = 60.0
+BLOCKING_THREADS = 4
+
+
+def start(given: Mapping[str, str]) -> None:
+    """Run the portal until Ctrl-C or SIGTERM; CannotStart, PostgresUnavailable or StartFailed say why not."""
+    place = Place.from_env(given)
+    with only_one(place):
+        ports = choose_ports(place)
+        note_ports(place, ports)
+        supervisor = Supervisor(place.log, tell=tell)
+        server = Server(place.data_dir / "postgres") if place.own_database else None
+        try:
+            _start_all(place, ports, supervisor, server)
+            if not supervisor.stop_wishes:
+                tell(welcome(place, ports))
+            supervisor.run()
+            tell("\nStopping ...")
+        finally:
+            supervisor.stop()
+            if server:
+                server.stop()
+    tell("Stopped.")
+
+
+def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Server | None) -> None:
+    database_url = server.start() if server else place.given["DATABASE_URL"]
+    env = place.environment(ports, database_url=database_url) | {MARK: str(place.data_dir)}
+    check_configuration(env)
+    python = [sys.executable, "-m"]
+    if place.simulated:
+        state = place.data_dir / "simulator"
+        simulator = ["whatsapp_logs.twilio.simulator", "--port", str(ports.simulator), "--state", str(state)]
+        supervisor.add(Child("simulator", [*python, *simulator], env))
+    prepare = [*python, "portal.start.prepare", *(["--demo"] if server else [])]
+    supervisor.complete(Child("prepare", prepare, env))
+    if supervisor.stop_wishes:
+        return
+    supervisor.add(Child("worker", [*python, "whatsapp_logs", "worker"], env))
+    supervisor.add(Child("web", [*python, *_granian(ports)], env))
+    _await_page(supervisor, ports)
+    supervisor.started()
+    if server:
+        supervisor.check_often(lambda: _keep_up(server))
+
+
+def check_configuration(env: Mapping[str, str]) -> None:
+    """Raise CannotStart with every problem of the settings at once."""
+    from whatsapp_logs.config import Config
+    from whatsapp_logs.errors import ConfigError
+
+    try:
+        Config.from_env(env)
+    except ConfigError as problem:
+        raise CannotStart(
+            f"{problem}\nSettings come from the environment and from .env; .env.example explains each."
+        ) from problem
+
+
+def welcome(place: Place, ports: Ports) -> str:
+    """What the person at the terminal needs: where, as whom, and how it ends."""
+    lines = ["", f"  The portal is ready:   http://{HOST}:{ports.web}", ""]
+    if place.own_database and importlib.util.find_spec("portal.demo"):
+        from portal import demo
+
+        lines += [f"  {line}" for line in demo.sign_ins()] + [""]
+    if place.simulated:
+        lines += [f"  Customers' phones:     http://{HOST}:{ports.simulator}   (simulated: nothing reaches WhatsApp)"]
+    lines += [f"  Log of all parts:      {place.log}", "  Stop with Ctrl-C. More: ./run help"]
+    return "\n".join(lines)
+
+
+def tell(text: str) -> None:
+    """Say something at the terminal, if it is still there."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def _granian(ports: Ports) -> list[str]:
+    options = {
+        "--interface": "wsgi",
+        "--host": HOST,
+        "--port": str(ports.web),
+        "--workers": "1",
+        "--blocking-threads": str(BLOCKING_THREADS),
+        "--workers-kill-timeout": "5",
+        "--log-level": "warning",
+    }
+    return ["granian", *(word for pair in options.items() for word in pair), "portal.start.web:app"]
+
+
+def _await_page(supervisor: Supervisor, ports: Ports) -> None:
+    deadline = time.monotonic() + PAGE_TIMEOUT_S
+    supervisor.run(until=lambda: _page_answers(ports) or time.monotonic() > deadline)
+    if time.monotonic() > deadline:
+        raise StartFailed(f"The page did not answer within {PAGE_TIMEOUT_S:g} s.")
+
+
+def _page_answers(ports: Ports) -> bool:
+    connection = http.client.HTTPConnection(HOST, ports.web, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().status < 500
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _keep_up(server: Server) -> None:
+    if server.ended():
+        tell("PostgreSQL ended; it starts again.")
+        with contextlib.suppress(PostgresUnavailable):  # The next turn tries again.
+            server.start()
