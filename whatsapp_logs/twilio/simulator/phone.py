@@ -85,6 +85,7 @@ class Phone:
             lstrip_blocks=True,
         )  # fmt: skip
         self._pages.filters["clock"] = lambda at: time.strftime("%H:%M", time.localtime(at))
+        self._pages.filters["until"] = _until
         self._pages.filters["number"] = rules.bare
         self._forms: dict[str, Callable[[dict[str, str]], None]] = {
             "/phone/answer": self._answer_office,
@@ -177,6 +178,12 @@ class Phone:
                 self._simulator.settings.update({fault.setting: fault.on if on else fault.off})
                 if fault.name == "hold" and not on:
                     self._simulator.release()
+
+
+def _until(at: float) -> str:
+    """A time of today or tomorrow, in the machine's zone."""
+    clock, ends = time.strftime("%H:%M", time.localtime(at)), time.localtime(at).tm_yday
+    return clock if ends == time.localtime().tm_yday else f"{clock} tomorrow"
 
 
 def _text(status: int, words: str) -> Response:
