@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -18,6 +17,7 @@ import pytest
 
 from portal.start import binaries
 from portal.start.postgres import PostgresUnavailable, Server
+from tests.start.processes import alive, wait_until, working_below
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"fsync": "off"}
@@ -36,10 +36,10 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A folder for a server; everything that was started on it ends with the test."""
     yield tmp_path / "database"
     home = Server(tmp_path / "database").home
-    for pid in processes_below(home):
+    for pid in working_below(home):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not processes_below(home))
+    wait_until(lambda: not working_below(home))
     shutil.rmtree(home, ignore_errors=True)
 
 
@@ -47,7 +47,7 @@ def test_a_server_starts_answers_and_stops(data_dir: Path) -> None:
     with Server(data_dir, settings=QUICK) as server:
         assert answers(server.dsn)
     assert not server.running()
-    assert processes_below(server.home) == []
+    assert working_below(server.home) == []
 
 
 def test_what_was_committed_is_there_after_a_restart(data_dir: Path) -> None:
@@ -79,7 +79,7 @@ def test_it_ends_with_a_parent_killed_by_9(data_dir: Path) -> None:
         parent.kill()
         parent.wait()
         wait_until(lambda: not alive(pid))
-        wait_until(lambda: not processes_below(Server(data_dir).home))
+        wait_until(lambda: not working_below(Server(data_dir).home))
 
 
 def test_it_starts_again_after_its_parent_was_killed_by_9(data_dir: Path) -> None:
@@ -211,26 +211,3 @@ def holder(
 def answers(dsn: str) -> bool:
     with psycopg.connect(dsn) as conn:
         return conn.execute("SELECT 1").fetchone() == (1,)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def processes_below(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if Path(os.readlink(entry / "cwd")).is_relative_to(folder):
-                found.append(int(entry.name))
-    return found
-
-
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "It did not happen in time"
-        time.sleep(0.02)
