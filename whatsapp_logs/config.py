@@ -68,7 +68,10 @@ class Config:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Config:
-        """Read the settings from `env` (default: the process's environment over a `.env` file); raises ConfigError with every problem."""
+        """Read the settings from `env` (default: the process's environment over a `.env` file).
+
+        Raises ConfigError with every problem.
+        """
         env = environment() if env is None else env
         problems: list[str] = []
         config = cls(

@@ -13,6 +13,7 @@ from whatsapp_logs.message import Status
 
 # The first portal's query names still answer; the value "all" (or nothing) meant no filter.
 _OLD_NAMES = {"status": "status_filter", "type": "message_type_filter"}
+_UTC = ZoneInfo("UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _MAX_ID = 2**63 - 1
@@ -34,7 +35,7 @@ class MessageFilter:
     policy_id: str = ""
     error_code: str = ""
     direction: str = "outbound"
-    zone: ZoneInfo = ZoneInfo("UTC")
+    zone: ZoneInfo = _UTC
 
     @property
     def since(self) -> datetime | None:

@@ -26,7 +26,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.store import counts, inbound, media, messages, migrate, refreshes, status_events
+from whatsapp_logs.store import counts, health, inbound, media, messages, migrate, refreshes, status_events
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.twilio.gateway import TwilioGateway
 
@@ -179,6 +179,11 @@ class WhatsAppService:
         """A stored document. Raises MessageNotFound."""
         with self.transaction() as conn:
             return _found(media.get(conn, media_id), "This document is not in the log.")
+
+    def server(self) -> health.Server:
+        """The database server's version and clock, and the workers' last sign of life."""
+        with self.transaction() as conn:
+            return health.look(conn)
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are this program's."""

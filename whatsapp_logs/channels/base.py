@@ -26,3 +26,6 @@ class Gateway(Protocol):
 
     def sent_to(self, recipient: str, since: datetime) -> Iterator[ProviderMessage]:
         """What the provider lists as sent to one recipient since then, newest first. Raises ProviderAway."""
+
+    def check(self) -> None:
+        """Ask something cheap to see that the provider answers and accepts our login. Raises ProviderAway."""

@@ -62,6 +62,9 @@ def connection_settings(config: Config) -> dict[str, Any]:
     if config.transaction_pooler:
         return settings | {"prepare_threshold": None}
     statement_ms = int(config.statement_timeout_s * 1000)
-    return settings | {
-        "options": f"-c statement_timeout={statement_ms} -c lock_timeout={statement_ms} -c idle_in_transaction_session_timeout=60000"
+    limits = {
+        "statement_timeout": statement_ms,
+        "lock_timeout": statement_ms,
+        "idle_in_transaction_session_timeout": 60_000,
     }
+    return settings | {"options": " ".join(f"-c {name}={value}" for name, value in limits.items())}

@@ -113,7 +113,8 @@ def progress(conn: Connection[Any], refresh_id: int, *, asked: int, changed: int
     row = conn.execute(
         """
         UPDATE whatsapp_logs.refreshes
-        SET asked = asked + %(asked)s, changed = changed + %(changed)s, failed = failed + %(failed)s, heartbeat_at = clock_timestamp()
+        SET asked = asked + %(asked)s, changed = changed + %(changed)s, failed = failed + %(failed)s,
+            heartbeat_at = clock_timestamp()
         WHERE id = %(id)s RETURNING cancel_asked
         """,
         {"id": refresh_id, "asked": asked, "changed": changed, "failed": failed},

@@ -72,6 +72,16 @@ class TwilioGateway:
         """Twilio's list of one recipient by date_sent."""
         return self._list(to=_PREFIX + recipient, date_sent_after=since.astimezone(UTC))
 
+    def check(self) -> None:
+        """List one message: proves address, login and account."""
+        try:
+            self._client().messages.page(page_size=1)
+        except TwilioException as error:
+            response = error.args[1] if len(error.args) > 1 else None
+            raise ProviderAway(_away(getattr(response, "status_code", 503))) from error
+        except requests.RequestException as error:
+            raise ProviderAway("Twilio cannot be reached. Check this machine's network.") from error
+
     def _list(self, **conditions: Any) -> Iterator[ProviderMessage]:
         try:
             for instance in self._client().messages.stream(page_size=_PAGE_SIZE, **conditions):

@@ -1,0 +1,107 @@
+"""The command line: `python -m whatsapp_logs worker | migrate | refresh | simulate | doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from whatsapp_logs.errors import ConfigError, WhatsAppLogsError
+
+_POLL_S = 0.5
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns its exit status: 0 done, 1 it could not be done (said on standard error), 2 not a command."""
+    verb, *arguments = argv or ["help"]
+    command = _COMMANDS.get(verb)
+    if command is None:
+        print(__doc__, file=sys.stderr if verb not in ("help", "-h", "--help") else sys.stdout)
+        return 0 if verb in ("help", "-h", "--help") else 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        return command(arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+    except WhatsAppLogsError as error:
+        print(f"whatsapp_logs {verb}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _worker(arguments: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="whatsapp_logs worker", description="Do the jobs: send, refresh, sweep.").parse_args(
+        arguments
+    )
+    from whatsapp_logs import jobs
+    from whatsapp_logs.service import WhatsAppService
+
+    service = WhatsAppService.from_env()
+    service.check_schema()
+    try:
+        jobs.work(service)
+    finally:
+        service.close()
+    return 0
+
+
+def _migrate(arguments: Sequence[str]) -> int:
+    from whatsapp_logs import migration_command
+
+    arguments = list(arguments)
+    if "--sql" in arguments:
+        arguments.remove("--sql")
+    elif "--apply" not in arguments:
+        arguments.append("--apply")
+    return migration_command.main(arguments)
+
+
+def _refresh(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="whatsapp_logs refresh", description="Ask Twilio about every message under way."
+    )
+    parser.parse_args(arguments)
+    from whatsapp_logs.service import WhatsAppService
+
+    service = WhatsAppService.from_env()
+    run = service.refresh_all(started_by="command line")
+    service.run_refresh(run.id)  # does nothing when a worker has begun it already
+    while not run.is_finished:
+        time.sleep(_POLL_S)
+        run = service.refresh_progress(run.id) or run
+    print(f"{run.found} to ask about, {run.asked} asked, {run.changed} changed, {run.failed} unknown to Twilio")
+    if run.problem:
+        print(run.problem, file=sys.stderr)
+    return 1 if run.problem else 0
+
+
+def _simulate(arguments: Sequence[str]) -> int:
+    from whatsapp_logs.twilio.simulator.__main__ import main as simulate
+
+    return simulate(list(arguments)) or 0
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    argparse.ArgumentParser(prog="whatsapp_logs doctor", description="Check every part and say what to do.").parse_args(
+        arguments
+    )
+    from whatsapp_logs import doctor
+    from whatsapp_logs.config import Config
+
+    logging.getLogger().setLevel(logging.CRITICAL)  # the findings are the output
+    findings = doctor.examine(Config.from_env())
+    for finding in findings:
+        print(f"{'ok  ' if finding.is_well else 'BAD '}  {finding.part:<10} {finding.words}")
+    return 0 if all(finding.is_well for finding in findings) else 1
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "worker": _worker,
+    "migrate": _migrate,
+    "refresh": _refresh,
+    "simulate": _simulate,
+    "doctor": _doctor,
+}

@@ -1,0 +1,114 @@
+"""Examines every part the log needs and says what to do. Each finding stands alone: one sick part hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import requests
+
+from whatsapp_logs import links
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import DatabaseAway, WhatsAppLogsError
+from whatsapp_logs.service import WhatsAppService
+
+_WORKER_SILENT_S = 30
+_CLOCK_TOLERANCE_S = 5
+_ENOUGH_MAJOR = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part, whether it is well, and what was seen or is to be done."""
+
+    part: str
+    is_well: bool
+    words: str
+
+
+def examine(config: Config) -> list[Finding]:
+    """Look at database, schema, worker, clock, Twilio and the public address, in that order."""
+    with closing(WhatsAppService(config)) as service:
+        parts: tuple[tuple[str, Callable[[WhatsAppService], str]], ...] = (
+            ("database", _database),
+            ("schema", _schema),
+            ("worker", _worker),
+            ("clock", _clock),
+            ("twilio", _twilio),
+            ("callbacks", _public_address),
+        )
+        return list(_examined(service, parts))
+
+
+def _examined(
+    service: WhatsAppService, parts: tuple[tuple[str, Callable[[WhatsAppService], str]], ...]
+) -> Iterator[Finding]:
+    for part, look in parts:
+        try:
+            yield Finding(part, True, look(service))
+        except DatabaseAway as error:
+            reason = str(error.__cause__).splitlines()[0] if error.__cause__ else str(error)
+            yield Finding(
+                part, False, f"The database cannot be reached ({reason}). Check DATABASE_URL and that the server runs."
+            )
+        except WhatsAppLogsError as error:
+            yield Finding(part, False, str(error))
+
+
+def _database(service: WhatsAppService) -> str:
+    version = service.server().version
+    if version // 10000 < _ENOUGH_MAJOR:
+        raise WhatsAppLogsError(f"PostgreSQL {version // 10000} is too old: {_ENOUGH_MAJOR} or newer is needed.")
+    return f"PostgreSQL {version // 10000}.{version % 10000} answers."
+
+
+def _schema(service: WhatsAppService) -> str:
+    service.check_schema()
+    return "The tables are this program's."
+
+
+def _worker(service: WhatsAppService) -> str:
+    silence_s = service.server().worker_silence_s
+    if silence_s is None:
+        raise WhatsAppLogsError("No worker runs: messages stay queued. Start `python -m whatsapp_logs worker`.")
+    if silence_s > _WORKER_SILENT_S:
+        raise WhatsAppLogsError(f"The worker has been silent for {silence_s:.0f} s: messages stay queued. Restart it.")
+    return f"A worker runs; its last sign of life was {silence_s:.0f} s ago."
+
+
+def _clock(service: WhatsAppService) -> str:
+    off_s = abs((service.server().now - datetime.now(UTC)).total_seconds())
+    if off_s > _CLOCK_TOLERANCE_S:
+        raise WhatsAppLogsError(
+            f"This machine's clock and the database's are {off_s:.0f} s apart. Switch time synchronisation on."
+        )
+    return "This machine's clock agrees with the database's."
+
+
+def _twilio(service: WhatsAppService) -> str:
+    service.gateway.check()
+    if service.config.simulated:
+        return f"The simulator at {service.config.twilio_api_base_url} answers; no message leaves this machine."
+    return "Twilio answers and accepts our login."
+
+
+def _public_address(service: WhatsAppService) -> str:
+    """An unsigned callback must reach us and be refused: that proves address, TLS and proxy, not yet the signature."""
+    url = service.config.public_base_url + links.STATUS_CALLBACK_PATH
+    try:
+        answer = requests.post(
+            url, data={"MessageSid": "none"}, timeout=service.config.provider_timeout_s, allow_redirects=False
+        )
+    except requests.exceptions.SSLError as error:
+        raise WhatsAppLogsError(f"{url} has no valid TLS certificate: Twilio will not call it.") from error
+    except requests.RequestException as error:
+        raise WhatsAppLogsError(
+            f"{url} cannot be reached from here: check PUBLIC_BASE_URL, DNS and that the web server runs."
+        ) from error
+    if answer.status_code == 403:
+        return f"{url} is reached and refuses what Twilio did not sign."
+    if answer.is_redirect:
+        raise WhatsAppLogsError(f"{url} redirects: Twilio loses the report. Give the final address in PUBLIC_BASE_URL.")
+    raise WhatsAppLogsError(f"{url} answered {answer.status_code} instead of 403: another program answers there.")
