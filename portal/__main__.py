@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import subprocess
 import sys
 
-from portal.start.environment import ROOT, CannotStart, Place, Ports, running_ports
-from portal.start.everything import start
+from portal.start.environment import FIRST_PORT, ROOT, CannotStart, Place, Ports, running_ports
+from portal.start.everything import start, web_command
 from portal.start.postgres import PostgresUnavailable, Server
 from portal.start.processes import StartFailed
 
@@ -16,10 +16,9 @@ HELP = """\
 ./run test       run the tests (installs what they need); arguments go to pytest
 ./run check      lint, types and import layers
 ./run doctor     check database, schema, Twilio, public address, worker and clock, and say what to do
-./run migrate    bring the database up to date; with --sql print the SQL instead
-./run seed       add synthetic demo data
+./run migrate    bring the database up to date; with --sql print the log's SQL instead
+./run seed       fill an empty database with synthetic demo data
 ./run refresh    ask Twilio about every message that is still under way
-./run export     write the log as CSV
 ./run worker     run one more worker
 ./run serve      run the web server alone
 ./run simulate   run the Twilio simulator alone
@@ -53,18 +52,33 @@ def main() -> None:
 
 
 def run_verb(place: Place, arguments: list[str]) -> int:
-    """Run one command of the feature as a part of this installation; returns its exit status.
+    """Run one command as a part of this installation; returns its exit status.
 
     It sees the database and the simulator of the running portal; when none runs, a database just for this command.
     """
-    running = running_ports(place)
-    ports = running or Ports(8800, 8801)
-    command = [sys.executable, "-m", "whatsapp_logs", *arguments]
+    ports = running_ports(place) or Ports(FIRST_PORT, FIRST_PORT + 1)
     if not place.own_database:
-        os.execve(command[0], command, place.environment(ports, database_url=place.given["DATABASE_URL"]))
+        return _run(arguments, ports, place.environment(ports, database_url=place.given["DATABASE_URL"]))
     with Server(place.data_dir / "postgres") as server:
-        env = place.environment(ports, database_url=server.dsn)
-        return subprocess.run(command, env=env, check=False).returncode
+        return _run(arguments, ports, place.environment(ports, database_url=server.dsn))
+
+
+def _run(arguments: list[str], ports: Ports, env: dict[str, str]) -> int:
+    python = [sys.executable, "-m"]
+    match arguments:
+        case ["migrate"]:
+            command = [*python, "portal.start.prepare"]
+        case ["seed"]:
+            command = [*python, "portal.start.prepare", "--demo"]
+        case ["serve"]:
+            command = web_command(ports)
+        case _:
+            command = [*python, "whatsapp_logs", *arguments]
+    process = subprocess.Popen(command, env=env)
+    # Whoever ends us means the command; Ctrl-C reaches it from the terminal itself.
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return process.wait()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from portal.start.postgres import PostgresUnavailable, Server
 from portal.start.processes import Child, StartFailed, Supervisor
 
 PAGE_TIMEOUT_S = 60.0
-BLOCKING_THREADS = 4
+BLOCKING_THREADS = 4  # Of granian: each answers one request at a time.
 
 
 def start(given: Mapping[str, str]) -> None:
@@ -53,7 +53,7 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
     check_configuration(env)
     python = [sys.executable, "-m"]
     if place.simulated:
-        state = place.data_dir / "simulator"
+        state = place.data_dir / "simulator.sqlite"
         simulator = ["whatsapp_logs.twilio.simulator", "--port", str(ports.simulator), "--state", str(state)]
         supervisor.add(Child("simulator", [*python, *simulator], env))
     prepare = [*python, "portal.start.prepare", *(["--demo"] if server else [])]
@@ -61,7 +61,7 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
     if supervisor.stop_wishes:
         return
     supervisor.add(Child("worker", [*python, "whatsapp_logs", "worker"], env))
-    supervisor.add(Child("web", [*python, *_granian(ports)], env))
+    supervisor.add(Child("web", web_command(ports), env))
     _await_page(supervisor, ports)
     supervisor.started()
     if server:
@@ -81,6 +81,21 @@ def check_configuration(env: Mapping[str, str]) -> None:
         ) from problem
 
 
+def web_command(ports: Ports) -> list[str]:
+    """The web server's command line: one process beside granian's own, with a few threads."""
+    options = {
+        "--interface": "wsgi",
+        "--host": HOST,
+        "--port": str(ports.web),
+        "--workers": "1",
+        "--blocking-threads": str(BLOCKING_THREADS),
+        "--workers-kill-timeout": "5",
+        "--log-level": "warning",
+    }
+    words = (word for pair in options.items() for word in pair)
+    return [sys.executable, "-m", "granian", *words, "portal.start.web:app"]
+
+
 def welcome(place: Place, ports: Ports) -> str:
     """What the person at the terminal needs: where, as whom, and how it ends."""
     lines = ["", f"  The portal is ready:   http://{HOST}:{ports.web}", ""]
@@ -98,19 +113,6 @@ def tell(text: str) -> None:
     """Say something at the terminal, if it is still there."""
     with contextlib.suppress(OSError):
         print(text, flush=True)
-
-
-def _granian(ports: Ports) -> list[str]:
-    options = {
-        "--interface": "wsgi",
-        "--host": HOST,
-        "--port": str(ports.web),
-        "--workers": "1",
-        "--blocking-threads": str(BLOCKING_THREADS),
-        "--workers-kill-timeout": "5",
-        "--log-level": "warning",
-    }
-    return ["granian", *(word for pair in options.items() for word in pair), "portal.start.web:app"]
 
 
 def _await_page(supervisor: Supervisor, ports: Ports) -> None:

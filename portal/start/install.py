@@ -1,5 +1,6 @@
-"""Put the pinned dependencies into .venv: `python3 portal/start/install.py portal|dev`, called by `./run` when needed.
+"""Put the pinned dependencies into .venv: `python3 portal/start/install.py portal|dev CHECKSUM`, as `./run` calls it.
 
+`python3 portal/start/install.py pins` instead writes requirements/*.txt anew from requirements/*.in (`make pins`).
 Runs before anything is installed, so it uses the standard library alone and imports nothing of this project.
 Two at once wait for each other; an interrupted one is finished by the next.
 """
@@ -39,20 +40,31 @@ class InstallFailed(Exception):
 
 
 def main() -> None:
-    kind, checksum = sys.argv[1], sys.argv[2]
+    try:
+        if sys.argv[1:] == ["pins"]:
+            pin()
+        else:
+            synchronise(*sys.argv[1:])
+    except InstallFailed as problem:
+        sys.exit(f"run: {problem}")
+
+
+def synchronise(kind: str, checksum: str) -> None:
+    """Bring .venv to requirements/{kind}.txt, and write down that it is."""
     descriptor = os.open(REQUIREMENTS, os.O_RDONLY)  # A folder can be locked, and so no lock file is left about.
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     mark = VENV / f"installed-{kind}"
     if mark.exists() and mark.read_text().strip() == f"{checksum} {PYTHON.resolve()}":
         return  # Another ./run did it while this one waited.
-    print(f"Installing what {'the tests need' if kind == 'dev' else 'the portal needs'} into .venv ...", flush=True)
-    try:
-        make_environment()
-        for old in VENV.glob("installed-*"):
-            old.unlink()  # Until the end nobody knows what .venv holds.
-        install(REQUIREMENTS / f"{kind}.txt")
-    except InstallFailed as problem:
-        sys.exit(f"run: {problem}")
+    print(
+        f"Installing what {'the tests need' if kind == 'dev' else 'the portal needs'} into .venv ...",
+        file=sys.stderr,
+        flush=True,
+    )
+    make_environment()
+    for old in VENV.glob("installed-*"):
+        old.unlink()  # Until the end nobody knows what .venv holds.
+    install(REQUIREMENTS / f"{kind}.txt")
     mark.write_text(f"{checksum} {PYTHON.resolve()}\n")
 
 
@@ -74,19 +86,7 @@ def make_environment() -> None:
 def install(pins: Path) -> None:
     """Install the pinned files with uv, three times as fast; with pip where uv cannot run or cannot reach the index."""
     if _install_uv():
-        command: list[str | Path] = [
-            PYTHON,
-            "-m",
-            "uv",
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--require-hashes",
-            "-r",
-            pins,
-        ]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=_environment_for_uv())
+        done = _uv("install", "--compile-bytecode", "--require-hashes", "-r", str(pins))
         if done.returncode == 0:
             return
         print(f"uv could not install them, so pip does:\n{_last_lines(done.stderr)}", file=sys.stderr, flush=True)
@@ -96,6 +96,20 @@ def install(pins: Path) -> None:
             f"The dependencies could not be installed:\n{_last_lines(done.stderr)}\n"
             "Check the network, or pip's configuration (`python3 -m pip config list`), and start again."
         )
+
+
+def pin() -> None:
+    """Write requirements/*.txt with today's versions and hashes; no address of an index, so that pip's settings count."""
+    make_environment()
+    if not _install_uv():
+        raise InstallFailed("Pinning needs uv, which could not be installed.")
+    form = ("--universal", "--python-version", "3.11", "--generate-hashes")
+    silent = ("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate")
+    for name in ("bootstrap", "runtime", "portal", "dev"):
+        source, target = f"requirements/{name}.in", f"requirements/{name}.txt"
+        done = _uv("compile", source, "--output-file", target, "--upgrade", *form, *silent)
+        if done.returncode != 0:
+            raise InstallFailed(f"{source} could not be pinned:\n{_last_lines(done.stderr)}")
 
 
 def _install_uv() -> bool:
@@ -116,6 +130,11 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
         "--quiet",
     ]
     return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+
+
+def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [PYTHON, "-m", "uv", "pip", *arguments, "--quiet"]
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=_environment_for_uv())
 
 
 def _environment_for_uv() -> dict[str, str]:
