@@ -25,7 +25,7 @@ class Gateway(Protocol):
         """What the provider lists as sent in that time, newest first, page by page; may lag. Raises ProviderAway."""
 
     def sent_to(self, recipient: str, since: datetime) -> Iterator[ProviderMessage]:
-        """What the provider lists as sent to one recipient since then, newest first. Raises ProviderAway."""
+        """What the provider lists for one recipient since then, sent or not, newest first. Raises ProviderAway."""
 
     def check(self) -> None:
         """Ask something cheap to see that the provider answers and accepts our login. Raises ProviderAway."""

@@ -19,7 +19,7 @@ def by_status(conn: Connection[Any], *, direction: str = "outbound", types: tupl
             SELECT status, n FROM whatsapp_logs.counts WHERE direction = %(direction)s {condition}
             UNION ALL
             SELECT status, n FROM whatsapp_logs.count_deltas WHERE direction = %(direction)s {condition}
-        ) AS both GROUP BY status HAVING sum(n) <> 0
+        ) AS every GROUP BY status HAVING sum(n) <> 0
         """.encode(),
         {"direction": direction, "types": list(types)},
     ).fetchall()
@@ -32,7 +32,7 @@ def types(conn: Connection[Any]) -> list[str]:
         """
         SELECT message_type FROM (
             SELECT message_type, n FROM whatsapp_logs.counts UNION ALL SELECT message_type, n FROM whatsapp_logs.count_deltas
-        ) AS both GROUP BY message_type HAVING sum(n) > 0 ORDER BY sum(n) DESC, message_type
+        ) AS every GROUP BY message_type HAVING sum(n) > 0 ORDER BY sum(n) DESC, message_type
         """
     ).fetchall()
     return [row[0] for row in rows]

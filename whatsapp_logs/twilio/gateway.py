@@ -69,8 +69,11 @@ class TwilioGateway:
         return self._list(date_sent_after=since.astimezone(UTC), date_sent_before=until.astimezone(UTC))
 
     def sent_to(self, recipient: str, since: datetime) -> Iterator[ProviderMessage]:
-        """Twilio's list of one recipient by date_sent."""
-        return self._list(to=_PREFIX + recipient, date_sent_after=since.astimezone(UTC))
+        """Twilio's list of one recipient. Not by DateSent: what is still queued or has failed has none and would be missed."""
+        for listed in self._list(to=_PREFIX + recipient):
+            if listed.created_at is not None and listed.created_at < since:
+                return
+            yield listed
 
     def check(self) -> None:
         """List one message: proves address, login and account."""
