@@ -1,0 +1,100 @@
+"""The portal as a Flask application: its pages, its protection, and WhatsApp Logs moved in."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, g, request, url_for
+from flask_wtf.csrf import generate_csrf
+
+from portal import access, database, errors, format, sending
+from portal.auth import auth
+from portal.clients import clients
+from portal.config import OFFICE, PortalConfig
+from portal.dashboard import dashboard
+from portal.feature import move_in
+from portal.health import health
+from portal.policies import policies
+from portal.renewals import renewals
+from whatsapp_logs import Right, WhatsAppService
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_YEAR_S = 365 * 24 * 3600
+
+
+def create_app(config: PortalConfig | None = None, *, service: WhatsAppService | None = None) -> Flask:
+    """The portal, configured from the environment unless told otherwise."""
+    config = config or PortalConfig.from_env()
+    app = Flask(__name__)
+    app.config.update(
+        PORTAL=config,
+        SECRET_KEY=config.secret_key,
+        SESSION_COOKIE_NAME=config.cookie_name,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=config.secure_cookies,
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: nobody loses a form to a lunch break
+        MAX_CONTENT_LENGTH=17 * 1024 * 1024,  # a file of 16 MB with its form
+        SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # `asset` puts the file's hash into its address
+    )
+    database.init_app(app, config.database_url)
+    access.init_app(app)
+    errors.init_app(app)
+    format.init_app(app)
+    for blueprint in (auth, dashboard, clients, policies, renewals, health):
+        app.register_blueprint(blueprint)
+    service = service or WhatsAppService.from_env()
+    sending.init_app(app, service)
+    move_in(app, service)
+    app.context_processor(lambda: _for_templates(service))
+    app.after_request(_protect)
+    return app
+
+
+def _for_templates(service: WhatsAppService) -> dict[str, Any]:
+    person = g.get("person")
+    return {
+        "office": OFFICE,
+        "person": person,
+        "Right": Right,
+        "may": lambda right: bool(person and person.may(right)),
+        "phone": _phone,
+        "asset": lambda name: url_for("static", filename=name, v=_fingerprint(name)),
+        "csrf_token": generate_csrf,
+        "days_away": format.days_away,
+        "simulator_url": _simulator_url(service),
+    }
+
+
+def _phone(number: str) -> str:
+    person = g.get("person")
+    return format.readable_phone(number) if person and person.may(Right.NUMBERS) else format.masked_phone(number)
+
+
+def _simulator_url(service: WhatsAppService) -> str | None:
+    return service.config.twilio_api_base_url if service.config.simulated else None
+
+
+@cache
+def _fingerprint(name: str) -> str:
+    return hashlib.sha256((Path(__file__).parent / "static" / name).read_bytes()).hexdigest()[:12]
+
+
+def _protect(response: Response) -> Response:
+    """Headers of every answer; where the feature has set its own, those stay."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    if response.mimetype == "text/html":
+        response.headers.setdefault("Content-Security-Policy", CSP)
+        response.headers.setdefault("X-Frame-Options", "DENY")
+    return response

@@ -1,0 +1,153 @@
+"""Clients: the list, one client's page, and a message written by hand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from flask import Blueprint, abort, render_template, request, url_for
+from psycopg import Connection
+from psycopg.rows import class_row
+from werkzeug.wrappers import Response
+
+from portal import policies, sending
+from portal.access import me, requires
+from portal.database import database
+from whatsapp_logs import Right
+
+clients = Blueprint("clients", __name__, url_prefix="/clients")
+PAGE_SIZE = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Somebody the office insures; `phone` is E.164."""
+
+    client_id: int
+    name: str
+    phone: str
+    email: str | None
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedClient:
+    """A client in the list, with the number of policies in force."""
+
+    client_id: int
+    name: str
+    phone: str
+    town: str
+    policies: int
+
+
+@clients.get("/")
+@requires(Right.SEE)
+def index() -> str:
+    """A page of clients in order of their names, all or those searched for."""
+    text = request.args.get("q", "").replace("\0", "").strip()[:100]
+    after, before = (request.args.get(name, type=int) for name in ("after", "before"))
+    with database() as conn:
+        page = search(conn, text, with_phone=me().may(Right.NUMBERS), after=after, before=before)
+    return render_template("clients.html", q=text, page=page)
+
+
+@clients.get("/<int:client_id>")
+@requires(Right.SEE)
+def show(client_id: int) -> str:
+    """One client: facts, policies, messages, and the form for a new one."""
+    return _page(client_id)
+
+
+@clients.post("/<int:client_id>/message")
+@requires(Right.SEND)
+def send_message(client_id: int) -> Response | str | tuple[str, int]:
+    """Queue a message written by hand."""
+    body = request.form.get("body", "").replace("\r\n", "\n").replace("\0", "").strip()
+    if problem := sending.problem_with(body):
+        return _page(client_id, body=body, problem=problem), 400
+    with database() as conn:
+        client = find(conn, client_id) or abort(404)
+    letter = sending.general_message(client.client_id, client.name, client.phone, body)
+    return sending.send(letter, back_to=url_for("clients.show", client_id=client_id))
+
+
+def find(conn: Connection, client_id: int) -> Client | None:
+    """The client of that id."""
+    with conn.cursor(row_factory=class_row(Client)) as cursor:
+        return cursor.execute(
+            "SELECT client_id, name, phone, email, address FROM clients WHERE client_id = %s", (client_id,)
+        ).fetchone()
+
+
+def names(conn: Connection, client_ids: list[str]) -> dict[str, str]:
+    """The names of these clients, for the feature's lists; it writes ids as text."""
+    rows = conn.execute("SELECT client_id::text, name FROM clients WHERE client_id = ANY(%s::integer[])", (client_ids,))
+    return dict(rows.fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some clients, and the ids after and before which there are more."""
+
+    clients: list[ListedClient]
+    next_after: int | None
+    previous_before: int | None
+
+
+def search(
+    conn: Connection, text: str, *, with_phone: bool, after: int | None = None, before: int | None = None
+) -> Page:
+    """A page of clients whose name, policy number or (`with_phone`) telephone number contains the text.
+
+    Whoever may not see numbers may not search them either: guessing digit by digit would reveal them.
+    """
+    digits = re.sub(r"\D", "", text).lstrip("0")
+    has_phone = with_phone and len(digits) >= 3 and not re.search(r"[^\d\s()+./-]", text)
+    backwards = before is not None and after is None
+    where = [
+        "(%(text)s = '' OR strpos(lower(c.name), lower(%(text)s)) > 0"
+        " OR EXISTS (SELECT FROM policies AS p WHERE p.client_id = c.client_id"
+        "            AND strpos(lower(p.policy_number), lower(%(text)s)) > 0)"
+        " OR (%(has_phone)s AND strpos(c.phone, %(digits)s) > 0))"
+    ]
+    if after is not None or before is not None:
+        where.append(
+            f"(lower(c.name), c.client_id) {'<' if backwards else '>'}"
+            " (SELECT lower(name), client_id FROM clients WHERE client_id = %(edge)s)"
+        )
+    order = "DESC" if backwards else "ASC"
+    with conn.cursor(row_factory=class_row(ListedClient)) as cursor:
+        found = cursor.execute(
+            f"""
+            SELECT c.client_id, c.name, c.phone, split_part(c.address, E'\n', 2) AS town,
+                   (SELECT count(*) FROM policies AS p
+                    WHERE p.client_id = c.client_id AND p.status = 'active') AS policies
+            FROM clients AS c WHERE {" AND ".join(where)}
+            ORDER BY lower(c.name) {order}, c.client_id {order} LIMIT %(limit)s
+            """.encode(),
+            {
+                "text": text, "digits": digits, "has_phone": has_phone,
+                "edge": before if backwards else after, "limit": PAGE_SIZE + 1,
+            },
+        ).fetchall()  # fmt: skip
+    return _page_of(found, backwards=backwards, came_from=after)
+
+
+def _page_of(found: list[ListedClient], *, backwards: bool, came_from: int | None) -> Page:
+    more, shown = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+    if backwards:
+        shown.reverse()
+    has_next, has_previous = (True, more) if backwards else (more, came_from is not None)
+    return Page(
+        shown,
+        shown[-1].client_id if shown and has_next else None,
+        shown[0].client_id if shown and has_previous else None,
+    )
+
+
+def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:
+    with database() as conn:
+        client = find(conn, client_id) or abort(404)
+        owned = policies.of_client(conn, client_id)
+    return render_template("client.html", client=client, policies=owned, body=body, problem=problem)

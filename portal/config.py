@@ -1,0 +1,44 @@
+"""The portal's settings, from the environment. Those of WhatsApp and Twilio belong to the feature."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+OFFICE = "Harbour & Lane Insurance Brokers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortalConfig:
+    """What one running portal needs to know; `timezone` decides which day "today" is."""
+
+    database_url: str
+    secret_key: str
+    timezone: str = "Europe/London"
+    region: str = "GB"
+    secure_cookies: bool = False
+    cookie_name: str = "portal_session"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> PortalConfig:
+        """Read the environment; ValueError tells everything that is missing or wrong."""
+        env = os.environ if env is None else env
+        problems = [f"{name} is not set" for name in ("DATABASE_URL", "SECRET_KEY") if not env.get(name)]
+        timezone = env.get("DISPLAY_TIMEZONE") or "Europe/London"
+        try:
+            ZoneInfo(timezone)
+        except (KeyError, ValueError):
+            problems.append(f"DISPLAY_TIMEZONE is not a time zone: {timezone!r}; write it like Europe/London")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return cls(
+            database_url=env["DATABASE_URL"],
+            secret_key=env["SECRET_KEY"],
+            timezone=timezone,
+            region=env.get("DEFAULT_REGION") or "GB",
+            secure_cookies=env.get("SECURE_COOKIES", "").lower() in ("1", "true", "yes"),
+            # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
+            cookie_name=f"portal_session_{env.get('PORT', '')}".rstrip("_"),
+        )

@@ -1,0 +1,57 @@
+"""WhatsApp Logs moved into the portal: who is looking, where clients and policies live, which page surrounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flask import Flask, url_for
+
+from portal import clients, policies
+from portal.access import current_person
+from portal.database import database
+from whatsapp_logs import Viewer, WhatsAppLogs, WhatsAppService
+
+
+def move_in(app: Flask, service: WhatsAppService) -> None:
+    """Add the feature's pages to the portal."""
+    WhatsAppLogs(service).init_app(
+        app,
+        layout="base.html",
+        current_user=_viewer,
+        sign_in_url=lambda wanted: url_for("auth.sign_in", next=wanted),
+        client_url=lambda client_id: url_for("clients.show", client_id=client_id),
+        policy_url=lambda policy_id: url_for("policies.show", policy_id=policy_id),
+        client_names=_client_names,
+        policy_names=_policy_numbers,
+    )
+    if "whatsapp_logs.page" not in app.view_functions:
+        _stand_in(app)
+
+
+def _viewer() -> Viewer | None:
+    person = current_person()
+    if person is None:
+        return None
+    return Viewer(name=person.username, rights=person.rights, timezone=person.timezone)
+
+
+def _client_names(client_ids: Iterable[str]) -> dict[str, str]:
+    with database() as conn:
+        return clients.names(conn, list(client_ids))
+
+
+def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:
+    with database() as conn:
+        return policies.numbers(conn, list(policy_ids))
+
+
+def _stand_in(app: Flask) -> None:
+    """For as long as the feature has no pages."""
+    from markupsafe import Markup
+
+    from portal.access import public
+
+    app.add_template_global(lambda: Markup(""), "whatsapp_logs_widget")
+    app.add_template_global(lambda **_: Markup(""), "whatsapp_logs_messages")
+    app.add_url_rule("/whatsapp_logs", "whatsapp_logs.page", public(lambda: "log"))
+    app.add_url_rule("/whatsapp_logs/<int:message_id>", "whatsapp_logs.message", public(lambda message_id: "m"))

@@ -1,0 +1,167 @@
+"""Sending through WhatsApp Logs: what the portal's messages say, and one message for one filled-in form."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, abort, current_app, redirect, request, session, url_for
+from psycopg import Connection
+from werkzeug.wrappers import Response
+
+from portal.access import me
+from portal.format import long_date, readable_phone
+from whatsapp_logs import Draft, MediaFile, Status, Template, WhatsAppService
+from whatsapp_logs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from portal.policies import Policy
+    from portal.uploads import Upload
+
+MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
+_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_JUST_NOW = timedelta(minutes=1)
+FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A draft and the name of the person it goes to."""
+
+    to_name: str
+    draft: Draft
+
+
+def init_app(app: Flask, service: WhatsAppService) -> None:
+    """Send through this service; forms get `new_request_key()`."""
+    app.extensions["portal_whatsapp"] = service
+    app.add_template_global(lambda: secrets.token_urlsafe(18), "new_request_key")
+    app.add_template_global(take_notes)
+
+
+def policy_document(policy: Policy, pdf: bytes) -> Letter:
+    """The policy schedule, as an approved template: it arrives outside the 24-hour window too."""
+    variables = {"1": _one_line(policy.client_name), "2": policy.policy_number}
+    draft = Draft(
+        to=policy.client_phone,
+        message_type="policy_document",
+        body=f"Hello {variables['1']}, here is your policy document {variables['2']}. Please keep it in a safe place.",
+        media=MediaFile(content=pdf, content_type="application/pdf", filename=f"{policy.policy_number}.pdf"),
+        template=_service().template("policy_document", variables, media_variable="3"),
+        policy_id=policy.policy_id,
+        client_id=policy.client_id,
+    )
+    return Letter(policy.client_name, draft)
+
+
+def renewal_reminder(policy: Policy, paper: Upload | None) -> Letter:
+    """The reminder that renewal is due, with the uploaded document if there is one."""
+    variables = {
+        "1": _one_line(policy.client_name),
+        "2": policy.policy_number,
+        "3": long_date(policy.ends_on),
+    }
+    draft = Draft(
+        to=policy.client_phone,
+        message_type="renewal_reminder",
+        body=reminder_text(policy, with_document=paper is not None),
+        media=_attached(paper),
+        template=_reminder_template(variables, with_document=paper is not None),
+        policy_id=policy.policy_id,
+        client_id=policy.client_id,
+    )
+    return Letter(policy.client_name, draft)
+
+
+def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
+    """The reminder as the client will read it: the words of the approved template."""
+    ending = "The renewal papers are attached." if with_document else "Please contact us to renew it in time."
+    due = f"your policy {policy.policy_number} is due for renewal on {long_date(policy.ends_on)}"
+    return f"Hello {_one_line(policy.client_name)}, {due}. {ending}"
+
+
+def general_message(client_id: int, name: str, phone: str, body: str) -> Letter:
+    """Words of the sender's own; WhatsApp delivers them within 24 hours of the client's last message only."""
+    return Letter(name, Draft(to=phone, message_type="general", body=body, client_id=client_id))
+
+
+def problem_with(body: str) -> str | None:
+    """What keeps this text from being sent."""
+    if not body:
+        return "Write a message first."
+    if len(body) > MAX_CHARACTERS:
+        return f"The message has {len(body):,} characters; WhatsApp messages may have {MAX_CHARACTERS:,}."
+    return None
+
+
+def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Response:
+    """Queue the letter, once per filled-in form, and go back with a word that leads to it in the log."""
+    draft = replace(letter.draft, created_by=me().username, request_key=_request_key(letter.draft))
+    try:
+        message = _service().send(draft, conn=conn)
+    except InvalidInput as error:
+        _say(f"Nothing was sent to {letter.to_name}. {error.reason}", "bad")
+        return redirect(back_to, 303)
+    to = f"{letter.to_name}, {readable_phone(message.recipient)}"
+    follow = "follow it in WhatsApp Logs"
+    if message.status in FAILURES:
+        _say(f"Not sent to {to}: {message.error_message}", "bad", message_id=message.id, link="see it in WhatsApp Logs")
+    elif datetime.now(UTC) - message.created_at > _JUST_NOW:
+        _say(f"This was already queued for {to}; nothing was sent twice", "ok", message_id=message.id, link=follow)
+    else:
+        _say(f"Queued for {to}", "ok", message_id=message.id, link=follow)
+    return redirect(back_to, 303)
+
+
+def take_notes() -> list[dict[str, Any]]:
+    """What earlier requests had to say, once."""
+    notes: list[dict[str, Any]] = session.pop("notes", [])
+    return notes
+
+
+def _request_key(draft: Draft) -> str:
+    """The form's one-time key, bound to sender, addressee and content.
+
+    Pressing the button twice gives the same key, so one message. A form that was changed after going back gives
+    another, so the new words are not swallowed.
+    """
+    key = request.form.get("request_key", "")
+    if not _KEY.fullmatch(key):
+        abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
+    content = draft.media.content if draft.media else b""
+    facts = (draft.message_type, draft.client_id, draft.policy_id, draft.to, draft.body)
+    digest = hashlib.sha256(repr(facts).encode() + hashlib.sha256(content).digest()).hexdigest()[:24]
+    return f"portal:{me().user_id}:{key}:{digest}"
+
+
+def _reminder_template(variables: dict[str, str], *, with_document: bool) -> Template | None:
+    if with_document:
+        return _service().template("renewal_reminder_document", variables, media_variable="4")
+    return _service().template("renewal_reminder", variables)
+
+
+def _attached(paper: Upload | None) -> MediaFile | None:
+    if paper is None:
+        return None
+    return MediaFile(content=paper.content, content_type=paper.content_type, filename=paper.filename)
+
+
+def _say(text: str, category: str, *, message_id: int | None = None, link: str = "") -> None:
+    """A word for the next page, with a link to the message in the log."""
+    href = message_id and url_for("whatsapp_logs.message", message_id=message_id)
+    session.setdefault("notes", []).append({"category": category, "text": text, "href": href, "link": link})
+    session.modified = True
+
+
+def _one_line(text: str) -> str:
+    """WhatsApp refuses line breaks and runs of blanks in a template's values (63013)."""
+    return " ".join(text.split())
+
+
+def _service() -> WhatsAppService:
+    service: WhatsAppService = current_app.extensions["portal_whatsapp"]
+    return service
