@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     simulator = Simulator(
         account_sid, auth_token, port=options.port, state=options.state, pace=options.pace, seed=options.seed,
-        whatsapp_from=os.environ.get("TWILIO_WHATSAPP_FROM") or None,
+        whatsapp_from=_sender(os.environ.get("TWILIO_WHATSAPP_FROM", "")),
     )  # fmt: skip
     simulator.settings.media_base_url = os.environ.get("PUBLIC_BASE_URL") or simulator.settings.media_base_url
     simulator.settings.inbound_url = options.inbound_url or os.environ.get("SIMULATOR_INBOUND_URL") or None
@@ -37,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Twilio simulator on {simulator.base_url} - nothing leaves this machine", flush=True)
         stop.wait()
     return 0
+
+
+def _sender(configured: str) -> str | None:
+    return f"whatsapp:{configured.strip().removeprefix('whatsapp:')}" if configured.strip() else None
 
 
 def _parser() -> argparse.ArgumentParser:

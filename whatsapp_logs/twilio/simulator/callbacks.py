@@ -109,9 +109,10 @@ class Sender:
         *,
         attempted: Callable[[Callback, int, Outcome], None],
         done: Callable[[Callback, Outcome], None],
+        pace: Callable[[], float],
     ) -> None:
         self._signer = RequestValidator(auth_token)
-        self._attempted, self._done = attempted, done
+        self._attempted, self._done, self._pace = attempted, done, pace
         self._http = urllib3.PoolManager(num_pools=16, maxsize=SENDER_THREADS)
         self._stopping = threading.Event()
         self._lanes: list[queue.SimpleQueue[Callback | None]] = [queue.SimpleQueue() for _ in range(SENDER_THREADS)]
@@ -120,12 +121,12 @@ class Sender:
             for number, lane in enumerate(self._lanes)
         ]
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
     def send(self, callback: Callback) -> None:
-        self._lanes[zlib.crc32(callback.message_sid.encode()) % SENDER_THREADS].put(callback)
+        """Send on the message's own lane; called by one thread only, the scheduler's."""
+        lane = zlib.crc32(callback.message_sid.encode()) % SENDER_THREADS
+        if self._threads[lane].ident is None:
+            self._threads[lane].start()
+        self._lanes[lane].put(callback)
 
     def stop(self) -> None:
         """Send nothing more; what waits stays in the database and is sent after the next start."""
@@ -155,9 +156,10 @@ class Sender:
             self._attempted(callback, attempt, outcome)
             if outcome.reason not in policy.reasons or self._stopping.is_set():
                 break
-            if time.monotonic() + RETRY_PAUSE_S >= give_up_at:
+            pause_s = RETRY_PAUSE_S * self._pace()
+            if time.monotonic() + pause_s >= give_up_at:
                 break
-            time.sleep(RETRY_PAUSE_S)
+            time.sleep(pause_s)
         self._done(callback, outcome)
 
     def _headers(self, url: str, callback: Callback) -> Mapping[str, str]:

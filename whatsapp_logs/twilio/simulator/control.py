@@ -62,6 +62,8 @@ class Control:
 
     def _change_settings(self, values: Values) -> object:
         self._simulator.settings.update(values)
+        if not self._simulator.settings.hold:
+            self._simulator.release()
         return self._simulator.settings.as_json()
 
     def _receive(self, values: Values) -> object:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
-    n                 INTEGER PRIMARY KEY,
+    n                 INTEGER PRIMARY KEY AUTOINCREMENT, -- page tokens go by it: never given twice
     sid               TEXT NOT NULL UNIQUE,
     direction         TEXT NOT NULL,
     "to"              TEXT NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS contacts (
     refused_creates INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS timers (
-    id   INTEGER PRIMARY KEY,
+    id   INTEGER PRIMARY KEY AUTOINCREMENT, -- a removed timer may still wait in memory: its id must not come again
     due  REAL NOT NULL,
     kind TEXT NOT NULL,
     ref  TEXT NOT NULL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
 
@@ -13,6 +13,7 @@ from whatsapp_logs.twilio.simulator.ledger import Ledger, Message
 from whatsapp_logs.twilio.simulator.settings import Settings
 from whatsapp_logs.twilio.simulator.wire import ApiError, message_json, page_json
 
+_DAY_S = 24 * 3600
 _FILTERS = ("To", "From", "DateSent", "DateSent<", "DateSent>")
 
 
@@ -64,33 +65,27 @@ def _conditions(query: Mapping[str, str], settings: Settings, now: float) -> tup
 
 
 def _span(query: Mapping[str, str]) -> list[tuple[str, float]]:
-    """The bounds on date_sent; a day means its whole GMT day and bounds are inclusive."""
+    """The bounds on date_sent, inclusive. DateSent means a whole GMT day, even when a time is given with it."""
     span: list[tuple[str, float]] = []
-    for name in ("DateSent", "DateSent>", "DateSent<"):
-        if not query.get(name):
-            continue
-        start, end = _moment(query[name])
-        if name != "DateSent<":
-            span.append((">=", start))
-        if name != "DateSent>":
-            span.append(("<", end))
+    if on := query.get("DateSent"):
+        start = _moment(on)[0]
+        day = start - start % _DAY_S
+        span += [(">=", day), ("<", day + _DAY_S)]
+    if after := query.get("DateSent>"):
+        span.append((">=", _moment(after)[0]))
+    if before := query.get("DateSent<"):
+        span.append(("<", _moment(before)[1]))
     return span
 
 
 def _moment(text: str) -> tuple[float, float]:
     """Start and end (exclusive) of a day, or of the second that a time names; ISO 8601 and RFC 2822 are understood."""
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        try:
-            day = datetime.fromisoformat(text).replace(tzinfo=UTC)
-        except ValueError as error:
-            raise ApiError(400, 20001, f"Invalid date {text}") from error
-        return day.timestamp(), (day + timedelta(days=1)).timestamp()
     try:
         at = parsedate_to_datetime(text) if "," in text else datetime.fromisoformat(text)
     except ValueError as error:
         raise ApiError(400, 20001, f"Invalid date {text}") from error
-    second = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    return second, second + 1
+    start = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return start, start + (_DAY_S if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else 1)
 
 
 def _before(token: str | None) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from whatsapp_logs.twilio.simulator import inbound, media, rules
 from whatsapp_logs.twilio.simulator.contacts import Contacts
@@ -33,7 +33,7 @@ class Network:
         self.ledger, self.contacts, self.queue = Ledger(database), Contacts(database), Queue(database)
         self.reporter = Reporter(
             account_sid, auth_token, database=database, settings=settings, seed=seed,
-            set_timer=self._set_timer, answered=self._take_reply,
+            pace=lambda: self.pace, set_timer=self._set_timer, answered=self._take_reply,
         )  # fmt: skip
         self._scheduler = Scheduler(self._take)
         self._fetchers = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="simulator-media")
@@ -47,9 +47,7 @@ class Network:
 
     def start(self) -> None:
         """Go on where the last process was stopped or killed."""
-        timers = self.queue.timers()
-        self.reporter.start()
-        self._scheduler.start(timers)
+        self._scheduler.start(self.queue.timers())
         self.reporter.release()
 
     def stop(self) -> None:
@@ -138,7 +136,7 @@ class Network:
             self.queue.remove_timer(timer.id)
         elif message.media_urls:
             # The timer stays until the file is here, so that a killed simulator fetches it again.
-            self._fetchers.submit(self._fetch_and_send, message, timer)
+            self._fetchers.submit(self._fetch_and_send, message, timer).add_done_callback(_complain)
         else:
             self._send_off(message, timer, None)
 
@@ -146,13 +144,13 @@ class Network:
         # Nothing is locked here: the file may come from the very portal that is asking us something now.
         fetched = media.fetch(message.media_urls[0], whatsapp=rules.is_whatsapp(message.to))
         with self.database.transaction():
-            if self.ledger.find(message.sid) is not None:  # it may have been deleted meanwhile
-                self._send_off(message, timer, fetched)
+            self._send_off(message, timer, fetched)
 
     def _send_off(self, message: Message, timer: Timer, fetched: media.Fetched | None) -> None:
         self.queue.remove_timer(timer.id)
         now = time.time()
-        changes: dict[str, object] = {"steps": self._steps_after_sending(message, fetched, now)}
+        steps = self._steps_after_sending(message, fetched, now)
+        changes: dict[str, object] = {"steps": steps}
         if fetched and not fetched.error_code:
             self.ledger.add_media(
                 Media(new_sid("ME"), message.sid, message.media_urls[0], fetched.content_type, now, fetched.content)
@@ -161,11 +159,7 @@ class Network:
             if free_form and not rules.text_survives(fetched.content_type):
                 changes["phone_text"] = ""
         self.ledger.change(message.sid, **changes)
-        self._set_timer(self._first_wait_s(message.sid), "step", message.sid)
-
-    def _first_wait_s(self, sid: str) -> float:
-        message = self.ledger.find(sid)
-        return message.steps[0].after_s if message and message.steps else 0.0
+        self._set_timer(steps[0].after_s, "step", message.sid)
 
     def _steps_after_sending(
         self, message: Message, fetched: media.Fetched | None, now: float
@@ -191,6 +185,12 @@ class Network:
     def _take_reply(self, callback: Callback, answer: bytes) -> None:
         """Send what the account's TwiML answers a customer with; there is no create call for these."""
         asked = self.ledger.find(callback.message_sid)
-        for text in inbound.replies(answer) if asked else ():
-            assert asked is not None
-            self.accept(inbound.reply(asked, text, now=time.time()))
+        if asked is not None:
+            for text in inbound.replies(answer):
+                self.accept(inbound.reply(asked, text, now=time.time()))
+
+
+def _complain(fetch: Future[None]) -> None:
+    """Say when a fetch broke: its message stays at sending until the next start."""
+    if not fetch.cancelled() and (error := fetch.exception()):
+        logger.error("A file could not be taken", exc_info=error)

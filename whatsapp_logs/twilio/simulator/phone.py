@@ -176,7 +176,7 @@ class Phone:
             if fault.name == form.get("fault"):
                 on = form.get("on") == "1"
                 self._simulator.settings.update({fault.setting: fault.on if on else fault.off})
-                if fault.name == "hold" and not on:
+                if not self._simulator.settings.hold:
                     self._simulator.release()
 
 

@@ -22,16 +22,13 @@ class Reporter:
 
     def __init__(
         self, account_sid: str, auth_token: str, *, database: Database, settings: Settings, seed: int | None,
-        set_timer: Callable[[float, str, str], None], answered: Callable[[Callback, bytes], None],
+        pace: Callable[[], float], set_timer: Callable[[float, str, str], None], answered: Callable[[Callback, bytes], None],
     ) -> None:  # fmt: skip
         self._account_sid, self._database, self._settings = account_sid, database, settings
         self._queue = Queue(database)
         self._random = random.Random(seed)
         self._set_timer, self._answered = set_timer, answered
-        self._sender = Sender(auth_token, attempted=self._record_attempt, done=self._finish)
-
-    def start(self) -> None:
-        self._sender.start()
+        self._sender = Sender(auth_token, attempted=self._record_attempt, done=self._finish, pace=pace)
 
     def stop(self) -> None:
         self._sender.stop()

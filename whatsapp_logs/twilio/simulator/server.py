@@ -16,6 +16,7 @@ from whatsapp_logs.twilio.simulator.wire import Request, Response, request_id
 
 MAX_REQUEST_BYTES = 1024 * 1024
 IDLE_CONNECTION_S = 75.0
+STOP_POLL_S = 0.01  # how soon a stop is noticed
 
 
 class HttpServer:
@@ -26,7 +27,7 @@ class HttpServer:
         self._http = _Server((host, port), answer, hang_s, self.stopping)
         self.port: int = self._http.server_address[1]
         self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, name="simulator-http", daemon=True
+            target=self._http.serve_forever, kwargs={"poll_interval": STOP_POLL_S}, name="simulator-http", daemon=True
         )
 
     def start(self) -> None:

@@ -28,9 +28,9 @@ class Settings:
     # Status callbacks
     drop_rate: float = 0.0
     double_rate: float = 0.0
-    reorder_rate: float = 0.0  # share of callbacks that wait a random while, so that later ones overtake them
+    reorder_rate: float = 0.0  # share that waits a random while (times the pace), so that later ones overtake
     delay_s: tuple[float, float] = (0.0, 0.0)  # uniformly between the two
-    hold: bool = False  # keep every callback back until it is released
+    hold: bool = False  # keep every callback back until Simulator.release()
     # Answers of the API
     create_error: str | None = None  # one of CREATE_ERRORS; only those ending in _after_accept create a message
     create_error_rate: float = 1.0
