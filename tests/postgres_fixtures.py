@@ -39,7 +39,7 @@ class SharedConnection(psycopg.Connection[tuple[object, ...]]):
 def postgres() -> str:
     """The DSN of the run's server, started by the first test that needs it and ended with pytest by its keeper."""
     pytest_pid = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    folder = _memory_or_disk() / f"whatsapp-logs-tests-{os.geteuid()}-{pytest_pid}"
+    folder = memory_or_disk() / f"whatsapp-logs-tests-{os.geteuid()}-{pytest_pid}"
     folder.mkdir(exist_ok=True)
     with (folder / "dsn").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -115,7 +115,7 @@ def _start_keeper(folder: Path, pytest_pid: int) -> str:
     return keeper.stdout.readline().rstrip("\n").replace("\r", "\n")
 
 
-def _memory_or_disk() -> Path:
+def memory_or_disk() -> Path:
     """Return the folder for the server's data: memory when there is room (5 s instead of 13 s for 60 databases)."""
     memory = Path("/dev/shm")
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_IN_MEMORY_BYTES:

@@ -47,7 +47,9 @@ def migrations() -> tuple[Migration, ...]:
 
 def script() -> str:
     """The whole schema as one transaction that may be run any number of times, by psql, Supabase's editor or `apply`."""
-    opening, closing = (resources.files(_FOLDER).joinpath(f"{name}.sql").read_text("utf-8") for name in ("opening", "closing"))
+    opening, closing = (
+        resources.files(_FOLDER).joinpath(f"{name}.sql").read_text("utf-8") for name in ("opening", "closing")
+    )
     newest = str(migrations()[-1].version)
     return "\n".join([opening.replace("{newest}", newest), *(_guarded(step) for step in migrations()), closing])
 
@@ -83,12 +85,14 @@ def check_current(conn: Connection[Any]) -> None:
             "Run `python run_whatsapp_migration.py --apply`, or paste its output into the SQL editor."
         )
     if found > wanted:
-        raise SchemaMismatch(f"The database has schema {found}, newer than this program's {wanted}. Update the program.")
+        raise SchemaMismatch(
+            f"The database has schema {found}, newer than this program's {wanted}. Update the program."
+        )
     check_unchanged(conn)
 
 
 def check_unchanged(conn: Connection[Any]) -> None:
-    """Refuse a database whose steps were not made by these files: a development version's, or somebody's edited copy."""
+    """Refuse a database whose steps were not made by these files: by an unreleased version, or an edited copy."""
     applied = _applied(conn)
     different = [step.name for step in migrations() if applied.get(step.version, step.checksum) != step.checksum]
     if different:
@@ -113,6 +117,10 @@ def _in_words(error: psycopg.Error) -> DatabaseAway | SchemaMismatch:
     if isinstance(error, errors.LockNotAvailable):
         hint = "Another program holds on to the portal's tables. Nothing was changed; run it again when that has ended."
     return SchemaMismatch(f"{said.removesuffix('.')}. {hint or ''}".rstrip())
+
+
+def _sql(name: str) -> str:
+    return resources.files(_FOLDER).joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _guarded(step: Migration) -> str:

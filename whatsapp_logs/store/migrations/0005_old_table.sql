@@ -2,12 +2,12 @@
 
 CREATE FUNCTION whatsapp_logs.known_status(word text) RETURNS whatsapp_logs.status
     -- Our status for a provider's word, as message.py has it; NULL for a word that nobody has told us of.
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN (
-        SELECT s FROM unnest(enum_range(NULL::whatsapp_logs.status)) AS s
-        WHERE s::text = CASE lower(btrim(word))
-            WHEN 'accepted' THEN 'queued' WHEN 'partially_delivered' THEN 'sent' WHEN 'receiving' THEN 'received'
-            WHEN 'cancelled' THEN 'canceled' ELSE lower(btrim(word)) END
-    );
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE lower(btrim(word))
+        WHEN 'accepted' THEN 'queued'::whatsapp_logs.status WHEN 'partially_delivered' THEN 'sent' WHEN 'receiving' THEN 'received'
+        WHEN 'cancelled' THEN 'canceled' WHEN 'scheduled' THEN 'scheduled' WHEN 'queued' THEN 'queued'
+        WHEN 'sending' THEN 'sending' WHEN 'sent' THEN 'sent' WHEN 'canceled' THEN 'canceled' WHEN 'failed' THEN 'failed'
+        WHEN 'undelivered' THEN 'undelivered' WHEN 'delivered' THEN 'delivered' WHEN 'read' THEN 'read'
+        WHEN 'received' THEN 'received' END;
 
 CREATE FUNCTION whatsapp_logs.plain_address(written text) RETURNS text
     -- 'whatsapp:+44 7700 900123' is +447700900123; what is no number with its country code stays as it was written.
