@@ -15,6 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from whatsapp_logs.links import INBOUND_PATH
+from whatsapp_logs.twilio.simulator import templates
+
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 FIRST_PORT = 8800
@@ -90,7 +93,9 @@ class Place:
                 "TWILIO_AUTH_TOKEN": kept["simulator_auth_token"],
                 "TWILIO_WHATSAPP_FROM": SIMULATED_SENDER,
                 "TWILIO_API_BASE_URL": f"http://{HOST}:{ports.simulator}",
-                **_simulated_templates(),
+                "SIMULATOR_INBOUND_URL": url + INBOUND_PATH,
+                "TWILIO_TEMPLATE_POLICY_DOCUMENT": templates.POLICY_DOCUMENT,
+                "TWILIO_TEMPLATE_RENEWAL_REMINDER": templates.RENEWAL_REMINDER,
             }
         return {**ours, **given, "PORT": str(ports.web), "DATA_DIR": str(self.data_dir)}
 
@@ -198,15 +203,6 @@ def _read_ports(place: Place) -> Ports | None:
         return Ports(**json.loads(_ports_file(place).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _simulated_templates() -> dict[str, str]:
-    from whatsapp_logs.twilio.simulator import templates
-
-    return {
-        "TWILIO_TEMPLATE_POLICY_DOCUMENT": templates.POLICY_DOCUMENT,
-        "TWILIO_TEMPLATE_RENEWAL_REMINDER": templates.RENEWAL_REMINDER,
-    }
 
 
 def _end_leftovers(place: Place) -> None:

@@ -7,6 +7,7 @@ whole media URL is the variable `{{3}}`, so that a first run needs no public hos
 - POLICY_DOCUMENT_BY_PATH    1 and 2 as above, 3 = path of the document under `Settings.media_base_url`
 - RENEWAL_REMINDER           1 = customer's name, 2 = policy number, 3 = renewal date
 - RENEWAL_REMINDER_DOCUMENT  1, 2, 3 as above, 4 = full URL of the document
+- RENEWAL_REMINDER_DOCUMENT_BY_PATH  1, 2, 3 as above, 4 = path of the document under `Settings.media_base_url`
 - GENERAL_NOTICE             1 = customer's name, 2 = the notice
 """
 
@@ -24,6 +25,7 @@ RENEWAL_REMINDER = "HX00000000000000000000000000000002"
 RENEWAL_REMINDER_DOCUMENT = "HX00000000000000000000000000000003"
 GENERAL_NOTICE = "HX00000000000000000000000000000004"
 POLICY_DOCUMENT_BY_PATH = "HX00000000000000000000000000000005"
+RENEWAL_REMINDER_DOCUMENT_BY_PATH = "HX00000000000000000000000000000006"
 
 _MEDIA_BASE = "{media_base_url}"
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,16})\s*\}\}")
@@ -87,6 +89,13 @@ TEMPLATES: Mapping[str, Template] = {
             "Hello {{1}}, your policy {{2}} is due for renewal on {{3}}. The renewal papers are attached.",
             {"1": "Asha Example", "2": "POL-0001", "3": "12 May 2026", "4": _SAMPLE_URL},
             media="{{4}}",
+        ),
+        Template(
+            RENEWAL_REMINDER_DOCUMENT_BY_PATH,
+            "renewal_reminder_document_by_path",
+            "Hello {{1}}, your policy {{2}} is due for renewal on {{3}}. The renewal papers are attached.",
+            {"1": "Asha Example", "2": "POL-0001", "3": "12 May 2026", "4": "sample.pdf"},
+            media=_MEDIA_BASE + "/{{4}}",
         ),
         Template(
             GENERAL_NOTICE,
