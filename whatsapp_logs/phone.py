@@ -11,6 +11,7 @@ from whatsapp_logs.errors import InvalidInput, InvalidPhone
 _USER_ID = re.compile(r"[A-Z]{2}\.[0-9A-Za-z._-]{1,128}")  # Twilio, WhatsApp user names 2026: "CC.<id>"
 _MAX_TEXT = 200
 _MIN_SEARCH_DIGITS = 3
+_WHOLE_NUMBER_DIGITS = 7
 
 
 def to_address(text: str, *, region: str) -> str:
@@ -42,7 +43,8 @@ def search_digits(text: str) -> str:
         raise InvalidInput("phone", "This is too long for a phone number.")
     digits = "".join(re.findall(r"\d", text.replace("(0)", ""), re.ASCII))
     digits = digits.removeprefix("011") if digits.startswith("011") and len(digits) > 11 else digits
-    digits = digits.lstrip("0") or digits
+    if len(digits) >= _WHOLE_NUMBER_DIGITS:  # a trunk or international prefix; in a shorter part a zero is a zero
+        digits = digits.lstrip("0") or digits
     if len(digits) < _MIN_SEARCH_DIGITS:
         raise InvalidInput("phone", "Type at least three digits of the phone number.")
     return digits

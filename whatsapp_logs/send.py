@@ -17,8 +17,9 @@ from whatsapp_logs.channels import whatsapp
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
-from whatsapp_logs.message import GENERAL, Draft, Message, Outgoing, Source, StatusReport, Template
+from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
 from whatsapp_logs.store import media, messages, queue
+from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +37,59 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
     """
     now = now or datetime.now(UTC)
     recipient, problem = _checked(draft, config)
-    # Only the row and what hangs on it are undone when the request was made before.
-    with conn.transaction():
+    with atomic(conn):
+        earlier = _asked_before(conn, draft)
+        if earlier is not None:
+            return earlier
         media_id = media.insert(conn, draft.media) if draft.media is not None and problem is None else None
         message_id = _insert(conn, draft, recipient, config=config, media_id=media_id, now=now)
-    if message_id is None:
-        assert draft.request_key is not None
-        earlier = messages.by_request_key(conn, draft.request_key)
-        assert earlier is not None
-        log.info("request %s asked again: message %s stands", draft.request_key[-6:], earlier.id)
-        return earlier
-    track.record(conn, [StatusReport(provider_status="queued", message_id=message_id)], source=Source.SEND, now=now)
-    if problem is not None:
-        code, text = problem
-        refusal = StatusReport(provider_status="failed", message_id=message_id, error_code=code, error_message=text)
-        track.record(conn, [refusal], source=Source.SEND, now=now)
-        log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), code)
-    else:
-        queue.defer(conn, "deliver", at=draft.send_at, ids=[message_id])
-        log.info("message %s to %s queued by %s", message_id, phone.masked(recipient), draft.created_by)
-    return _known(conn, message_id)
+        if message_id is None:  # somebody else asked the same in this very moment, and has committed first
+            return _there(_asked_before(conn, draft))
+        track.record(conn, [StatusReport(provider_status="queued", message_id=message_id)], source=Source.SEND, now=now)
+        if problem is not None:
+            code, text = problem
+            refusal = StatusReport(provider_status="failed", message_id=message_id, error_code=code, error_message=text)
+            track.record(conn, [refusal], source=Source.SEND, now=now)
+            log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), code)
+        else:
+            queue.defer(conn, "deliver", at=draft.send_at, ids=[message_id])
+            log.info("message %s to %s queued by %s", message_id, phone.masked(recipient), draft.created_by)
+        return _known(conn, message_id)
+
+
+def may_send_again(message: Message) -> bool:
+    """Whether a message is known not to have arrived, and never will; an unconfirmed one may have."""
+    return message.status in FAILURES | {Status.CANCELED} and message.direction == "outbound" and not message.is_unconfirmed
+
+
+def send_again(
+    conn: Connection[Any], message: Message, *, created_by: str, request_key: str, config: Config
+) -> Message:
+    """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may."""
+    if not may_send_again(message):
+        raise InvalidInput("message", "Only a message that has failed can be sent again: this one arrived, or still may.")
+    template = None
+    if message.template_sid is not None:
+        template = Template(
+            sid=message.template_sid,
+            name=message.template_name or "",
+            variables=message.variables or {},
+            media_variable=messages.media_variable(conn, message.id),
+        )
+    draft = Draft(
+        to=message.recipient,
+        message_type=message.message_type,
+        body=message.body,
+        media=media.get(conn, message.media_id) if message.media_id else None,
+        media_url=message.media_url,
+        template=template,
+        policy_id=message.policy_id,
+        client_id=message.client_id,
+        created_by=created_by,
+        request_key=request_key,
+        resend_of=message.id,
+    )
+    return queue_message(conn, draft, config=config)
 
 
 def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:
@@ -102,7 +136,7 @@ def record_sent(
     )
     now = datetime.now(UTC)
     try:
-        with conn.transaction():
+        with atomic(conn):
             message_id = _insert(
                 conn,
                 draft,
@@ -262,7 +296,17 @@ def _outgoing(message: Message, media_variable: str | None, *, config: Config) -
     )
 
 
+def _asked_before(conn: Connection[Any], draft: Draft) -> Message | None:
+    earlier = messages.by_request_key(conn, draft.request_key) if draft.request_key else None
+    if earlier is not None:
+        log.info("asked again with the same request key: message %s stands", earlier.id)
+    return earlier
+
+
 def _known(conn: Connection[Any], message_id: int) -> Message:
-    message = messages.get(conn, message_id)
-    assert message is not None, f"message {message_id} was just written"
+    return _there(messages.get(conn, message_id))
+
+
+def _there(message: Message | None) -> Message:
+    assert message is not None, "the row was written in this transaction"
     return message

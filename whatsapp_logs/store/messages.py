@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from psycopg import Connection, sql
 from psycopg.rows import kwargs_row
 from psycopg.types.json import Jsonb
 
+from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Message, Status
 
@@ -107,7 +110,8 @@ def page(
     """
     upwards = after is not None and before is None
     query, parameters = _page_query(conn, wanted, cursor=after if upwards else before, upwards=upwards)
-    found = _fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
+    with _portal_ids(wanted):
+        found = _fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
     has_more, rows = len(found) > limit, found[:limit]
     if upwards:
         rows.reverse()
@@ -120,13 +124,41 @@ def page(
 def count_up_to(conn: Connection[Any], wanted: MessageFilter, *, limit: int = COUNT_LIMIT) -> int:
     """How many messages match, but never counting further than `limit` + 1 ("10 000+")."""
     conditions, parameters = _conditions(conn, wanted)
-    row = conn.execute(
-        sql.SQL(
-            "SELECT count(*) FROM (SELECT FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(limit)s) AS some"
-        ).format(conditions),
-        parameters | {"limit": limit + 1},
-    ).fetchone()
+    with _portal_ids(wanted):
+        row = conn.execute(
+            sql.SQL(
+                "SELECT count(*) FROM (SELECT FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(limit)s) AS found"
+            ).format(conditions),
+            parameters | {"limit": limit + 1},
+        ).fetchone()
     return int(row[0]) if row else 0
+
+
+def count_by_status(
+    conn: Connection[Any], wanted: MessageFilter, *, limit: int = COUNT_LIMIT
+) -> dict[Status, int] | None:
+    """How many of the matching messages stand at each status; None when there are more than `limit`."""
+    conditions, parameters = _conditions(conn, wanted)
+    with _portal_ids(wanted):
+        rows = conn.execute(
+            sql.SQL(
+                "SELECT status, count(*) FROM (SELECT m.status FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(limit)s)"
+                " AS some GROUP BY status"
+            ).format(conditions),
+            parameters | {"limit": limit + 1},
+        ).fetchall()
+    found = {Status(status): int(n) for status, n in rows}
+    return found if sum(found.values()) <= limit else None
+
+
+@contextmanager
+def _portal_ids(wanted: MessageFilter) -> Iterator[None]:
+    """Ids are text here and have the portal's key types in the table: "x" is no number, and so nobody's id."""
+    try:
+        yield
+    except psycopg.DataError as error:
+        field = "client" if wanted.client_id else "policy"
+        raise InvalidInput(field, f"The portal has no {field} with this id.") from error
 
 
 def _one(conn: Connection[Any], condition: str, key: int | str) -> Message | None:
@@ -155,26 +187,19 @@ def _page_query(
     """Rare statuses are read from the side list, one ordered branch each; everything else walks the index that fits."""
     narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
     conditions, parameters = _conditions(conn, wanted)
-    place, order = sql.SQL(""), sql.SQL("ASC" if upwards else "DESC")
+    order, place = sql.SQL("ASC" if upwards else "DESC"), ""
     if cursor is not None:
-        place = sql.SQL(
-            " AND ({{t}}.created_at, {{t}}.{{id}}) {} (%(at)s, %(id)s)".replace("{}", ">" if upwards else "<")
-        )
+        place = f" AND ({{t}}.created_at, {{t}}.{{id}}) {'>' if upwards else '<'} (%(at)s, %(id)s)"
         parameters |= {"at": cursor.created_at, "id": cursor.id}
+    select = (
+        f"SELECT {_COLUMNS} FROM {{source}} WHERE {{conditions}}{place}"
+        " ORDER BY {t}.created_at {order}, {t}.{id} {order} LIMIT {limit}"
+    )
 
-    def branch(source: str, table: str, key: str, extra: sql.Composable) -> sql.Composed:
+    def branch(source: str, table: str, key: str, where: sql.Composable, limit: str) -> sql.Composed:
         columns = {"t": sql.Identifier(table), "id": sql.Identifier(key)}
-        return sql.SQL(
-            "SELECT {columns} FROM {source} WHERE {conditions}{extra}{place}"
-            " ORDER BY {t}.created_at {order}, {t}.{id} {order} LIMIT %(limit)s"
-        ).format(
-            columns=sql.SQL(_COLUMNS),
-            source=sql.SQL(source),
-            conditions=conditions,
-            extra=extra,
-            place=sql.SQL(place.as_string(conn)).format(**columns) if cursor else place,
-            order=order,
-            **columns,
+        return sql.SQL(select).format(
+            source=sql.SQL(source), conditions=where, order=order, limit=sql.SQL(limit), **columns
         )
 
     if wanted.statuses and not narrow and _RARE.issuperset(wanted.statuses):
@@ -182,7 +207,13 @@ def _page_query(
         source += " LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id"
         branches = [
             sql.SQL("({})").format(
-                branch(source, "r", "message_id", sql.SQL(" AND r.status = {}").format(status.value))
+                branch(
+                    source,
+                    "r",
+                    "message_id",
+                    sql.SQL("{} AND r.status = {}").format(conditions, status.value),
+                    "%(limit)s + %(offset)s",
+                )
             )
             for status in wanted.statuses
         ]
@@ -190,7 +221,7 @@ def _page_query(
             sql.SQL(" UNION ALL ").join(branches), order=order
         )
         return sql.SQL("{} LIMIT %(limit)s OFFSET %(offset)s").format(query), parameters
-    return sql.SQL("{} OFFSET %(offset)s").format(branch(_SOURCE, "m", "id", sql.SQL(""))), parameters
+    return sql.SQL("{} OFFSET %(offset)s").format(branch(_SOURCE, "m", "id", conditions, "%(limit)s")), parameters
 
 
 def _conditions(conn: Connection[Any], wanted: MessageFilter) -> tuple[sql.Composed, dict[str, Any]]:

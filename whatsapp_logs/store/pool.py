@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from whatsapp_logs.config import Config
@@ -51,6 +52,17 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self._pool.close()
+
+
+@contextmanager
+def atomic(conn: Connection[Any]) -> Iterator[None]:
+    """All or nothing inside the caller's transaction, which stays usable after an error; never a commit of the caller's work."""
+    if not conn.autocommit and conn.info.transaction_status == TransactionStatus.IDLE:
+        conn.execute(
+            "SELECT 1"
+        )  # begins the caller's transaction: else the savepoint would be one of its own, and commit
+    with conn.transaction():
+        yield
 
 
 def connection_settings(config: Config) -> dict[str, Any]:

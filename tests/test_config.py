@@ -1,0 +1,71 @@
+"""All problems of a configuration at once, in words; secrets stay out of sight."""
+
+from __future__ import annotations
+
+import pytest
+
+from whatsapp_logs import Config
+from whatsapp_logs.errors import ConfigError
+
+GOOD = {
+    "DATABASE_URL": "postgresql://portal:s3cret@db.example.test:5432/portal",
+    "SECRET_KEY": "a-long-and-random-secret",
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "token-not-shown",
+    "TWILIO_WHATSAPP_FROM": "whatsapp:+15550100100",
+    "PUBLIC_BASE_URL": "https://portal.example.test/office",
+}
+
+
+def test_the_specifications_names_are_enough() -> None:
+    config = Config.from_env(GOOD)
+    assert config.twilio_configured
+    assert not config.simulated
+    assert config.sender == "+15550100100"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    wrong = {
+        "SECRET_KEY": "short",
+        "TWILIO_ACCOUNT_SID": "AB123",
+        "TWILIO_WHATSAPP_FROM": "447700900000",
+        "PUBLIC_BASE_URL": "https://my_portal.example.test",
+        "DISPLAY_TIMEZONE": "Mars/Olympus",
+        "DEFAULT_REGION": "Atlantis",
+        "DATABASE_POOL_SIZE": "many",
+        "TWILIO_TEMPLATE_POLICY_DOCUMENT": "policy",
+    }
+    with pytest.raises(ConfigError) as told:
+        Config.from_env(wrong)
+    text = str(told.value)
+    for name in [*wrong, "DATABASE_URL", "TWILIO_AUTH_TOKEN"]:
+        assert name in text, name
+    assert len(told.value.problems) == 10
+
+
+def test_no_twilio_at_all_is_a_log_that_can_be_read() -> None:
+    config = Config.from_env({name: value for name, value in GOOD.items() if not name.startswith("TWILIO_")})
+    assert not config.twilio_configured
+
+
+def test_real_twilio_cannot_call_this_machine_back() -> None:
+    with pytest.raises(ConfigError, match="PUBLIC_BASE_URL"):
+        Config.from_env(GOOD | {"PUBLIC_BASE_URL": "http://localhost:8800"})
+
+
+def test_supabases_transaction_pooler_is_recognised_by_its_port() -> None:
+    pooler = GOOD | {"DATABASE_URL": "postgresql://portal:s3cret@pooler.example.test:6543/portal"}
+    assert Config.from_env(pooler).transaction_pooler
+    assert not Config.from_env(GOOD).transaction_pooler
+
+
+def test_secrets_are_not_in_the_text_of_a_config() -> None:
+    text = repr(Config.from_env(GOOD))
+    assert "s3cret" not in text
+    assert "token-not-shown" not in text
+    assert GOOD["SECRET_KEY"] not in text
+
+
+def test_templates_are_named_after_their_setting() -> None:
+    sid = "HX" + "1" * 32
+    assert Config.from_env(GOOD | {"TWILIO_TEMPLATE_RENEWAL_REMINDER": sid}).templates == {"renewal_reminder": sid}

@@ -1,0 +1,66 @@
+"""Any way of writing a number → one address; any part of a number → the digits to look for."""
+
+from __future__ import annotations
+
+import pytest
+
+from whatsapp_logs import phone
+from whatsapp_logs.errors import InvalidInput, InvalidPhone
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "+44 7700 900123",
+        "07700 900123",
+        "0044 7700 900123",
+        "+44 (0)7700 900-123",
+        "whatsapp:+447700900123",
+        " 7700900123 ",
+    ],
+)
+def test_a_number_written_in_any_form_becomes_one_address(written: str) -> None:
+    assert phone.to_address(written, region="GB") == "+447700900123"
+
+
+@pytest.mark.parametrize(
+    "written", ["", "abc", "12", "+44", "+999 123456789", "0" * 500, "+44 7700 900123 456", "whatsapp:", "\x00"]
+)
+def test_what_cannot_be_a_number_is_refused_with_a_sentence(written: str) -> None:
+    with pytest.raises(InvalidPhone) as refused:
+        phone.to_address(written, region="GB")
+    assert refused.value.reason.endswith(".")
+
+
+def test_a_whatsapp_user_id_is_an_address_too() -> None:
+    assert phone.to_address("whatsapp:GB.1a2B3c", region="GB") == "GB.1a2B3c"
+
+
+@pytest.mark.parametrize(
+    ("typed", "digits"),
+    [
+        ("+91 98765 43210", "919876543210"),
+        ("0091 98765 43210", "919876543210"),
+        ("091 98765 43210", "919876543210"),
+        ("011 91 98765 43210", "919876543210"),
+        ("07700 900123", "7700900123"),
+        ("+44 (0)7700 900123", "447700900123"),
+        ("…0123", "0123"),
+        ("900 12", "90012"),
+        ("%900_123'", "900123"),
+    ],
+)
+def test_a_typed_part_is_searched_by_its_digits(typed: str, digits: str) -> None:
+    assert phone.search_digits(typed) == digits
+
+
+@pytest.mark.parametrize("typed", ["", "%", "_", "ab", "12", "' or 1=1", "9" * 500])
+def test_a_search_without_enough_digits_says_so(typed: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        phone.search_digits(typed)
+    assert refused.value.field == "phone"
+
+
+def test_a_masked_number_shows_its_last_four_digits_only() -> None:
+    assert phone.masked("+447700900123") == "•••• 0123"
+    assert phone.masked("123") == "••••"

@@ -1,0 +1,198 @@
+"""How messages leave: row and job together, handed over once, and every outcome visible in the row."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Status, WhatsAppService
+from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
+from whatsapp_logs.message import Message, Source, StatusReport
+from whatsapp_logs.twilio.simulator import RENEWAL_REMINDER, Simulator
+
+PDF = MediaFile(content=b"%PDF-1.7 synthetic", content_type="application/pdf", filename="policy.pdf")
+
+
+def reminder(service: WhatsAppService, to: str = "+447700900222", **facts: object) -> Message:
+    template = service.template("renewal_reminder", {"1": "Asha", "2": "POL-7", "3": "1 December 2026"})
+    assert template is not None
+    assert template.sid == RENEWAL_REMINDER
+    return service.send(Draft(to=to, message_type="renewal_reminder", body="Hello Asha", template=template, **facts))  # type: ignore[arg-type]
+
+
+def test_mistake_1_the_row_is_there_before_twilio_hears_of_the_message(
+    service: WhatsAppService, simulator: Simulator
+) -> None:
+    message = reminder(service)
+    assert message.status is Status.QUEUED
+    assert message.provider_id is None
+    assert simulator.messages() == []
+
+
+def test_a_message_is_handed_over_with_our_own_id_in_its_callback(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    message = reminder(service)
+    work()
+    sent = service.message(message.id)
+    assert sent.status is Status.SENDING
+    assert [theirs.sid for theirs in simulator.messages()] == [sent.provider_id]
+    simulator.wait_idle()
+    assert {f"message={message.id}#rc=5&rp=all" in call.url for call in simulator.callbacks()} == {True}
+
+
+def test_row_and_job_commit_with_the_callers_transaction_or_not_at_all(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    class PolicyNotSaved(Exception):
+        pass
+
+    def save_and_fail() -> None:
+        with service.transaction() as conn:
+            service.send(Draft(to="+447700900222", body="x"), conn=conn)
+            raise PolicyNotSaved
+
+    with pytest.raises(PolicyNotSaved):
+        save_and_fail()
+    work()
+    assert service.count(MessageFilter()) == 0
+    assert simulator.messages() == []
+
+
+def test_deferring_a_job_leaves_the_callers_search_path_as_it_was(service: WhatsAppService, dsn: str) -> None:
+    with psycopg.connect(dsn) as conn:
+        before = conn.execute("SHOW search_path").fetchone()
+        service.send(Draft(to="+447700900222", body="x"), conn=conn)
+        assert conn.execute("SHOW search_path").fetchone() == before
+
+
+@pytest.mark.parametrize(
+    ("draft", "code"),
+    [
+        (Draft(to="not a number", body="x"), "invalid_number"),
+        (Draft(to="+447700900222"), "nothing_to_send"),
+        (Draft(to="+447700900222", body="x" * 1601), "text_too_long"),
+        (Draft(to="+447700900222", media=replace(PDF, content_type="application/x-msdownload")), "media_type"),
+        (Draft(to="+447700900222", media=replace(PDF, content=b"%PDF" + bytes(17 * 1024 * 1024))), "media_too_large"),
+    ],
+)
+def test_mistake_14_an_attempt_that_cannot_be_sent_is_a_row_that_says_why(
+    draft: Draft, code: str, service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    message = service.send(draft)
+    assert (message.status, message.error_code) == (Status.FAILED, code)
+    assert message.error_message
+    work()
+    assert simulator.messages() == []
+
+
+def test_an_attempt_that_twilio_refuses_is_a_row_with_twilios_code(
+    service: WhatsAppService, work: Callable[[], None]
+) -> None:
+    message = reminder(service, "+15005550001")
+    work()
+    refused = service.message(message.id)
+    assert (refused.status, refused.error_code, refused.provider_id) == (Status.FAILED, "21211", None)
+    assert refused.failed_at is not None
+
+
+def test_asking_twice_with_one_request_key_sends_once(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    threads = [threading.Thread(target=reminder, args=(service,), kwargs={"request_key": "form-1"}) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work()
+    assert service.count(MessageFilter()) == 1
+    assert len(simulator.messages()) == 1
+
+
+def test_two_workers_with_the_same_job_hand_over_once(service: WhatsAppService, simulator: Simulator) -> None:
+    message = reminder(service)
+    threads = [threading.Thread(target=service.deliver, args=([message.id],)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(simulator.messages()) == 1
+    assert service.message(message.id).attempts == 1
+
+
+def test_a_busy_twilio_makes_the_message_wait_with_a_visible_reason(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    message = reminder(service, "+447700900102")  # 429 for the first two attempts
+    work()
+    waiting = service.message(message.id)
+    assert waiting.status is Status.QUEUED
+    assert waiting.claimed_at is None
+    assert waiting.retry_at is not None
+    assert "429" in (waiting.wait_reason or "")
+    service.deliver([message.id])
+    service.deliver([message.id])
+    assert service.message(message.id).provider_id == simulator.messages()[0].sid
+
+
+def test_a_twilio_that_cannot_be_reached_is_no_failure(config: Config, service: WhatsAppService) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        away = WhatsAppService(replace(config, twilio_api_base_url=f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        message = reminder(away)
+        away.deliver([message.id])
+        away.close()
+    waiting = service.message(message.id)
+    assert (waiting.status, waiting.claimed_at) == (Status.QUEUED, None)
+    assert "cannot be reached" in (waiting.wait_reason or "")
+
+
+@pytest.mark.parametrize("recipient", ["+447700900103", "+447700900104"], ids=["500 after accepting", "answer cut"])
+def test_fault_10_a_lost_answer_is_unconfirmed_and_found_again_never_sent_twice(
+    recipient: str, service: WhatsAppService, simulator: Simulator
+) -> None:
+    message = reminder(service, recipient)
+    service.deliver([message.id])
+    unconfirmed = service.message(message.id)
+    assert unconfirmed.is_unconfirmed
+    service.deliver([message.id])
+    assert len(simulator.messages()) == 1
+    assert service.settle_unconfirmed() == 1
+    found = service.message(message.id)
+    assert found.provider_id == simulator.messages()[0].sid
+    assert not found.is_unconfirmed
+
+
+def test_an_unknown_client_is_refused_by_name(service: WhatsAppService) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        service.send(Draft(to="+447700900222", body="x", client_id="999999"))
+    assert refused.value.field == "client_id"
+
+
+def test_a_message_that_other_code_sent_enters_the_log_once_and_adopts_what_came_before(
+    service: WhatsAppService,
+) -> None:
+    early = StatusReport(provider_status="delivered", provider_id="SM" + "1" * 32)
+    assert service.record([early], source=Source.CALLBACK)[0].message_id is None
+    logged = service.log_message(message_sid="SM" + "1" * 32, to="whatsapp:+447700900222", body="from the bot")
+    assert logged.status is Status.DELIVERED
+    assert logged.recipient == "+447700900222"
+    assert service.log_message(message_sid="SM" + "1" * 32, to="+447700900222").id == logged.id
+
+
+def test_a_message_that_cannot_be_logged_says_so_in_the_specifications_words(service: WhatsAppService) -> None:
+    with pytest.raises((LoggingFailed, InvalidInput)):
+        service.log_message(message_sid="SM" + "2" * 32, to="+447700900222", client_id="999999")
+    assert str(LoggingFailed()) == "Failed to log WhatsApp message"
+
+
+def test_a_database_that_is_away_is_said_and_nothing_is_pretended(config: Config) -> None:
+    away = WhatsAppService(replace(config, database_url="postgresql://nobody@127.0.0.1:1/none", pool_timeout_s=0.5))
+    with pytest.raises(DatabaseAway):
+        away.send(Draft(to="+447700900222", body="x"))
+    away.close()
