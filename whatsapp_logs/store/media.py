@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from uuid import UUID
 
 from psycopg import Connection
 
@@ -29,8 +30,12 @@ def insert(conn: Connection[Any], file: MediaFile) -> str:
 
 
 def get(conn: Connection[Any], media_id: str) -> MediaFile | None:
-    """The document of that id."""
+    """The document of that id; None also for a text that is no id."""
+    try:
+        key = UUID(media_id)
+    except ValueError:
+        return None
     row = conn.execute(
-        "SELECT content, content_type, filename FROM whatsapp_logs.media WHERE id::text = %(id)s", {"id": media_id}
+        "SELECT content, content_type, filename FROM whatsapp_logs.media WHERE id = %(id)s", {"id": key}
     ).fetchone()
     return None if row is None else MediaFile(content=bytes(row[0]), content_type=row[1], filename=row[2])

@@ -81,7 +81,7 @@ class WhatsAppLogs:
 
         app.register_blueprint(people)
         app.register_blueprint(machines)
-        self._leave_host_csrf_alone(app, machines)
+        self._leave_host_csrf_alone(app, people, machines)
         widgets.register(app)
         undeclared = access.undeclared_routes(app, blueprints=(people.name, machines.name))
         if undeclared:
@@ -103,8 +103,17 @@ class WhatsAppLogs:
         return response
 
     @staticmethod
-    def _leave_host_csrf_alone(app: Flask, machines: Blueprint) -> None:
-        """A portal-wide CSRFProtect would refuse Twilio's signed calls, which carry no token."""
-        protection = app.extensions.get("csrf")
-        if protection is not None:
-            protection.exempt(machines)
+    def _leave_host_csrf_alone(app: Flask, *blueprints: Blueprint) -> None:
+        """A portal-wide CSRFProtect would refuse Twilio's signed calls, which carry no token.
+
+        Ours check every change themselves, with the same token. The portal may set its protection up before us or after us.
+        """
+
+        def exempt() -> None:
+            protection = app.extensions.get("csrf")
+            if protection is not None and hasattr(protection, "exempt"):
+                for blueprint in blueprints:
+                    protection.exempt(blueprint)
+
+        exempt()
+        app.before_request(exempt)

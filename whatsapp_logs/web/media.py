@@ -1,7 +1,62 @@
+"""The one document behind an expiring link: what Twilio fetches to put a file into a message."""
+
 from __future__ import annotations
 
-from flask import Blueprint
+import hashlib
+import logging
+from urllib.parse import quote
+
+from flask import Blueprint, Response, request
+from werkzeug.http import dump_options_header
+
+from whatsapp_logs import links
+from whatsapp_logs.errors import InvalidInput, MessageNotFound
+from whatsapp_logs.message import MediaFile
+from whatsapp_logs.web import current
+from whatsapp_logs.web.access import proves_itself
+
+log = logging.getLogger(__name__)
 
 
 def register(blueprint: Blueprint) -> None:
-    """Add the routes."""
+    """Add the route. The link's signature is the proof: who has the link is whom we gave it to."""
+    blueprint.add_url_rule(f"{links.MEDIA_PATH}/<token>", view_func=document)
+
+
+@proves_itself
+def document(token: str) -> Response:
+    """The document of this link; one that is expired, altered or made up opens nothing and tells nothing."""
+    service = current.service()
+    try:
+        media_id = links.read_media_token(service.config, token)
+        file = service.document(media_id)
+    except (InvalidInput, MessageNotFound) as error:
+        log.warning("document link refused (%s) from %s", error, request.remote_addr)
+        raise MessageNotFound("There is no document at this address.") from error
+    log.info("document %s opened by %s", media_id, request.remote_addr)
+    return _answer(file)
+
+
+def _answer(file: MediaFile) -> Response:
+    response = Response(file.content, content_type=file.content_type)
+    response.set_etag(hashlib.sha256(file.content).hexdigest())
+    response.headers.update(
+        {
+            "Cache-Control": "private, no-cache",  # ours to keep, and never without asking: links expire
+            "Content-Disposition": _named(file.filename),
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    response.make_conditional(request)
+    return response
+
+
+def _named(filename: str) -> str:
+    """The header that gives the file its name (RFC 6266), for programs with and without Unicode."""
+    name = "".join(letter for letter in filename.rpartition("/")[2] if letter.isprintable()) or "document"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    options = {"filename": plain}
+    if plain != name:
+        options["filename*"] = f"UTF-8''{quote(name, safe='')}"
+    return dump_options_header("inline", options)

@@ -1,0 +1,35 @@
+"""Who is calling back? X-Twilio-Signature, checked by Twilio's own library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twilio.request_validator import RequestValidator
+
+
+class Form(dict[str, list[str]]):
+    """The parameters of a form: every value of every name, blank ones too."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__()
+        for name, value in pairs:
+            self.setdefault(name, []).append(value)
+
+    def getlist(self, name: str) -> list[str]:
+        """All values of a name; Twilio's library asks in these words."""
+        return self.get(name, [])
+
+    def first(self, *names: str) -> str:
+        """The first value that is not blank, of the first name that has one; otherwise nothing."""
+        return next((value for name in names for value in self.getlist(name) if value.strip()), "")
+
+
+def is_signed(form: Form, signature: str, *, url: str, auth_token: str) -> bool:
+    """Whether Twilio, knowing `auth_token`, posted this form to `url`; without a token nobody can prove anything.
+
+    `url` is the address as Twilio was given it, without fragment. HMAC-SHA1 over it and every parameter, sorted by name:
+    https://www.twilio.com/docs/usage/security (2026). It proves origin, not freshness: a replay must be harmless.
+    """
+    if not auth_token or not signature:
+        return False
+    return bool(RequestValidator(auth_token).validate(url, form, signature))
