@@ -257,6 +257,16 @@ class TestUpdateAndDelete:
         assert twilio.wait_for(sent.sid, "read").sent_at
         assert refusal(lambda: remind(client, **schedule | {"send_at": datetime.now(UTC)})) == (400, 35114)
 
+    def test_a_canceled_message_does_not_disturb_the_next_one(self, twilio, client):
+        twilio.pace = 0.0001  # 20 minutes become 0.12 seconds
+        soon = datetime.now(UTC) + timedelta(minutes=20)
+        canceled = remind(client, from_=None, messaging_service_sid=SERVICE, schedule_type="fixed", send_at=soon)
+        client.messages(canceled.sid).update(status="canceled")
+        twilio.pace = 1  # the next step is due in 0.3 seconds, after the forgotten one
+        sid = remind(client).sid
+        twilio.wait_for(sid, "sending", timeout_s=2)
+        assert twilio.message(canceled.sid).status == "canceled"
+
     def test_delete_removes_a_message_that_is_through(self, twilio, client):
         twilio.pace = 100
         waiting = remind(client).sid

@@ -92,8 +92,8 @@ class Simulator:
 
     def start(self) -> Self:
         """Answer requests and go on with what the last process left; returns itself."""
+        self.come_back()  # first: when the port is taken, another process may still be at work on the same state
         self._network.start()
-        self.come_back()
         return self
 
     def stop(self) -> None:
@@ -195,7 +195,7 @@ class Simulator:
 
     def held(self) -> int:
         """How many callbacks are kept back."""
-        return len(self._network.queue.callbacks_in("held"))
+        return self._network.queue.count_held()
 
     def release(self) -> int:
         """Send what was held back, and hold no longer; returns how many there were."""

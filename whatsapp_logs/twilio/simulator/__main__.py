@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from whatsapp_logs.twilio.simulator import Simulator
 
@@ -27,15 +28,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    if options.state != ":memory:":
+        Path(options.state).parent.mkdir(parents=True, exist_ok=True)
     simulator = Simulator(
         account_sid, auth_token, port=options.port, state=options.state, pace=options.pace, seed=options.seed,
         whatsapp_from=_sender(os.environ.get("TWILIO_WHATSAPP_FROM", "")),
     )  # fmt: skip
     simulator.settings.media_base_url = os.environ.get("PUBLIC_BASE_URL") or simulator.settings.media_base_url
     simulator.settings.inbound_url = options.inbound_url or os.environ.get("SIMULATOR_INBOUND_URL") or None
-    with simulator:
-        print(f"Twilio simulator on {simulator.base_url} - nothing leaves this machine", flush=True)
-        stop.wait()
+    try:
+        simulator.start()
+    except OSError as error:
+        print(f"The simulator cannot listen on 127.0.0.1:{options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"Twilio simulator on {simulator.base_url} - nothing leaves this machine", flush=True)
+    stop.wait()
+    simulator.stop()
     return 0
 
 

@@ -105,6 +105,10 @@ class Queue:
         )
         return [_callback(row) for row in rows]
 
+    def count_held(self) -> int:
+        found = self._database.row("SELECT count(*) FROM callbacks WHERE state = 'held'")
+        return int(str(found[0])) if found else 0
+
     def add_attempt(
         self, callback_id: int, attempt: int, *, at: float, answer: int | None, problem: str | None
     ) -> None:
