@@ -1,0 +1,662 @@
+-- The schema of WhatsApp Logs as a migrated database has it. Generated, for reading: what is applied are the migrations.
+--     python run_whatsapp_migration.py --describe > docs/schema.sql
+-- Left out: the functions and triggers of the job queue, which are procrastinate's.
+
+CREATE TYPE whatsapp_logs.status AS ENUM (
+    'scheduled',
+    'queued',
+    'sending',
+    'sent',
+    'canceled',
+    'failed',
+    'undelivered',
+    'delivered',
+    'read',
+    'received'
+);
+
+CREATE TYPE whatsapp_logs.procrastinate_job_event_type AS ENUM (
+    'deferred',
+    'started',
+    'deferred_for_retry',
+    'failed',
+    'succeeded',
+    'cancelled',
+    'abort_requested',
+    'aborted',
+    'scheduled',
+    'retried'
+);
+
+CREATE TYPE whatsapp_logs.procrastinate_job_status AS ENUM (
+    'todo',
+    'doing',
+    'succeeded',
+    'failed',
+    'cancelled',
+    'aborting',
+    'aborted'
+);
+
+CREATE TABLE whatsapp_logs.addresses (
+    address text NOT NULL,
+    digits text GENERATED ALWAYS AS (regexp_replace(address, '[^0-9]'::text, ''::text, 'g'::text)) STORED NOT NULL,
+    grams text[] NOT NULL,
+    CONSTRAINT addresses_pkey PRIMARY KEY (address)
+);
+CREATE INDEX addresses_grams ON whatsapp_logs.addresses USING gin (grams);
+    -- Which numbers contain these digits?
+
+CREATE TABLE whatsapp_logs.count_deltas (
+    day date NOT NULL,
+    direction text NOT NULL,
+    channel text NOT NULL,
+    message_type text NOT NULL,
+    status whatsapp_logs.status NOT NULL,
+    n bigint NOT NULL
+);
+
+CREATE TABLE whatsapp_logs.counts (
+    day date NOT NULL,
+    direction text NOT NULL,
+    channel text NOT NULL,
+    message_type text NOT NULL,
+    status whatsapp_logs.status NOT NULL,
+    n bigint NOT NULL,
+    CONSTRAINT counts_pkey PRIMARY KEY (day, direction, channel, message_type, status)
+);
+
+CREATE TABLE whatsapp_logs.media (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    content bytea NOT NULL,
+    content_type text NOT NULL,
+    filename text NOT NULL,
+    sha256 bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT media_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE whatsapp_logs.messages (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    direction text DEFAULT 'outbound'::text NOT NULL,
+    channel text DEFAULT 'whatsapp'::text NOT NULL,
+    message_type text DEFAULT 'general'::text NOT NULL,
+    recipient text NOT NULL,
+    sender text,
+    body text,
+    media_url text,
+    media_id uuid,
+    template_sid text,
+    template_name text,
+    media_variable text,
+    variables jsonb,
+    status whatsapp_logs.status DEFAULT 'queued'::whatsapp_logs.status NOT NULL,
+    provider text DEFAULT 'twilio'::text NOT NULL,
+    provider_id text,
+    error_code text,
+    error_message text,
+    price numeric,
+    price_unit text,
+    num_segments integer,
+    created_by text,
+    request_key text,
+    send_at timestamp with time zone,
+    claimed_at timestamp with time zone,
+    unconfirmed_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    retry_at timestamp with time zone,
+    wait_reason text,
+    sent_at timestamp with time zone,
+    delivered_at timestamp with time zone,
+    read_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    last_status_check timestamp with time zone,
+    resend_of bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    client_id integer,
+    policy_id integer,
+    CONSTRAINT messages_pkey PRIMARY KEY (id),
+    CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
+    CONSTRAINT messages_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.clients(client_id) ON DELETE SET NULL,
+    CONSTRAINT messages_media_id_fkey FOREIGN KEY (media_id) REFERENCES whatsapp_logs.media(id),
+    CONSTRAINT messages_policy_id_fkey FOREIGN KEY (policy_id) REFERENCES public.policies(policy_id) ON DELETE SET NULL,
+    CONSTRAINT messages_resend_of_fkey FOREIGN KEY (resend_of) REFERENCES whatsapp_logs.messages(id)
+) WITH (fillfactor=80);
+CREATE INDEX messages_client ON whatsapp_logs.messages USING btree (client_id, created_at DESC, id DESC) WHERE (client_id IS NOT NULL);
+    -- A client's messages, newest first; clearing them when a client is deleted.
+CREATE INDEX messages_created ON whatsapp_logs.messages USING btree (created_at DESC, id DESC);
+    -- A page of the log, newest first (keyset).
+CREATE INDEX messages_policy ON whatsapp_logs.messages USING btree (policy_id, created_at DESC, id DESC) WHERE (policy_id IS NOT NULL);
+    -- A policy's messages, newest first; clearing them when a policy is deleted.
+CREATE UNIQUE INDEX messages_provider_id ON whatsapp_logs.messages USING btree (provider_id);
+    -- Which message does this callback or refreshed SID belong to?
+CREATE INDEX messages_recipient ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC);
+    -- A page of one or a few numbers' messages; a number's last message.
+CREATE UNIQUE INDEX messages_request_key ON whatsapp_logs.messages USING btree (request_key) WHERE (request_key IS NOT NULL);
+    -- Was this very request queued before?
+CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
+CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
+CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
+
+CREATE TABLE whatsapp_logs.migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    note text,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT migrations_pkey PRIMARY KEY (version)
+);
+
+CREATE TABLE whatsapp_logs.rare_statuses (
+    message_id bigint NOT NULL,
+    status whatsapp_logs.status NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id),
+    CONSTRAINT rare_statuses_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE CASCADE
+);
+CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
+    -- A page of failed or pending messages; what a refresh has to ask about.
+
+CREATE TABLE whatsapp_logs.refreshes (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    started_by text,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    heartbeat_at timestamp with time zone DEFAULT now() NOT NULL,
+    found integer,
+    asked integer DEFAULT 0 NOT NULL,
+    changed integer DEFAULT 0 NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    taken_at timestamp with time zone,
+    problem text,
+    cancel_asked boolean DEFAULT false NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT refreshes_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX refreshes_one ON whatsapp_logs.refreshes USING btree ((true)) WHERE (finished_at IS NULL);
+    -- A second click joins the run that is under way.
+
+CREATE TABLE whatsapp_logs.status_events (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    message_id bigint,
+    provider_id text,
+    status whatsapp_logs.status,
+    provider_status text NOT NULL,
+    error_code text,
+    error_message text,
+    source text NOT NULL,
+    happened_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT status_events_pkey PRIMARY KEY (id),
+    CONSTRAINT status_events_source_check CHECK ((source = ANY (ARRAY['send'::text, 'callback'::text, 'refresh'::text, 'reconcile'::text, 'import'::text]))),
+    CONSTRAINT status_events_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id)
+);
+CREATE INDEX status_events_message ON whatsapp_logs.status_events USING btree (message_id, id);
+    -- A message's timeline, and the fold over it.
+CREATE UNIQUE INDEX status_events_once ON whatsapp_logs.status_events USING btree (provider_id, provider_status, COALESCE(error_code, ''::text)) WHERE (provider_id IS NOT NULL);
+    -- A report told twice (a repeated callback, a refresh) is one event.
+CREATE INDEX status_events_parked ON whatsapp_logs.status_events USING btree (received_at) WHERE (message_id IS NULL);
+    -- Reports of messages nobody knows, newest last.
+CREATE TRIGGER keep_all_status_events BEFORE TRUNCATE ON whatsapp_logs.status_events FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_status_events();
+CREATE TRIGGER keep_status_events BEFORE DELETE OR UPDATE ON whatsapp_logs.status_events FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_status_events();
+
+CREATE TABLE whatsapp_logs.procrastinate_events (
+    id bigint DEFAULT nextval('whatsapp_logs.procrastinate_events_id_seq'::regclass) NOT NULL,
+    job_id bigint NOT NULL,
+    type whatsapp_logs.procrastinate_job_event_type,
+    at timestamp with time zone DEFAULT now(),
+    CONSTRAINT procrastinate_events_pkey PRIMARY KEY (id),
+    CONSTRAINT procrastinate_events_job_id_fkey FOREIGN KEY (job_id) REFERENCES whatsapp_logs.procrastinate_jobs(id) ON DELETE CASCADE
+);
+CREATE INDEX procrastinate_events_job_id_fkey_v1 ON whatsapp_logs.procrastinate_events USING btree (job_id);
+
+CREATE TABLE whatsapp_logs.procrastinate_jobs (
+    id bigint DEFAULT nextval('whatsapp_logs.procrastinate_jobs_id_seq'::regclass) NOT NULL,
+    queue_name character varying(128) NOT NULL,
+    task_name character varying(128) NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    lock text,
+    queueing_lock text,
+    args jsonb DEFAULT '{}'::jsonb NOT NULL,
+    status whatsapp_logs.procrastinate_job_status DEFAULT 'todo'::whatsapp_logs.procrastinate_job_status NOT NULL,
+    scheduled_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    abort_requested boolean DEFAULT false NOT NULL,
+    worker_id bigint,
+    CONSTRAINT procrastinate_jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT check_not_todo_abort_requested CHECK ((NOT ((status = 'todo'::whatsapp_logs.procrastinate_job_status) AND (abort_requested = true)))),
+    CONSTRAINT procrastinate_jobs_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES whatsapp_logs.procrastinate_workers(id) ON DELETE SET NULL
+);
+CREATE INDEX idx_procrastinate_jobs_worker_not_null ON whatsapp_logs.procrastinate_jobs USING btree (worker_id) WHERE ((worker_id IS NOT NULL) AND (status = 'doing'::whatsapp_logs.procrastinate_job_status));
+CREATE INDEX procrastinate_jobs_id_lock_idx_v1 ON whatsapp_logs.procrastinate_jobs USING btree (id, lock) WHERE (status = ANY (ARRAY['todo'::whatsapp_logs.procrastinate_job_status, 'doing'::whatsapp_logs.procrastinate_job_status]));
+CREATE UNIQUE INDEX procrastinate_jobs_lock_idx_v1 ON whatsapp_logs.procrastinate_jobs USING btree (lock) WHERE (status = 'doing'::whatsapp_logs.procrastinate_job_status);
+CREATE INDEX procrastinate_jobs_priority_idx_v1 ON whatsapp_logs.procrastinate_jobs USING btree (priority DESC, id) WHERE (status = 'todo'::whatsapp_logs.procrastinate_job_status);
+CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON whatsapp_logs.procrastinate_jobs USING btree (queue_name);
+CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ON whatsapp_logs.procrastinate_jobs USING btree (queueing_lock) WHERE (status = 'todo'::whatsapp_logs.procrastinate_job_status);
+
+CREATE TABLE whatsapp_logs.procrastinate_periodic_defers (
+    id bigint DEFAULT nextval('whatsapp_logs.procrastinate_periodic_defers_id_seq'::regclass) NOT NULL,
+    task_name character varying(128) NOT NULL,
+    defer_timestamp bigint,
+    job_id bigint,
+    periodic_id character varying(128) DEFAULT ''::character varying NOT NULL,
+    CONSTRAINT procrastinate_periodic_defers_pkey PRIMARY KEY (id),
+    CONSTRAINT procrastinate_periodic_defers_unique UNIQUE (task_name, periodic_id, defer_timestamp),
+    CONSTRAINT procrastinate_periodic_defers_job_id_fkey FOREIGN KEY (job_id) REFERENCES whatsapp_logs.procrastinate_jobs(id)
+);
+CREATE INDEX procrastinate_periodic_defers_job_id_fkey_v1 ON whatsapp_logs.procrastinate_periodic_defers USING btree (job_id);
+
+CREATE TABLE whatsapp_logs.procrastinate_workers (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    last_heartbeat timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT procrastinate_workers_pkey PRIMARY KEY (id)
+);
+CREATE INDEX idx_procrastinate_workers_last_heartbeat ON whatsapp_logs.procrastinate_workers USING btree (last_heartbeat);
+
+CREATE VIEW public.whatsapp_logs WITH (security_invoker=true) AS
+ SELECT id AS log_id,
+    (provider_id)::character varying AS message_sid,
+    policy_id,
+    client_id,
+    (recipient)::character varying AS phone_number,
+    (message_type)::character varying AS message_type,
+    body AS message_content,
+    media_url,
+    ((status)::text)::character varying AS status,
+    (error_code)::character varying AS error_code,
+    error_message,
+    (sent_at AT TIME ZONE 'UTC'::text) AS sent_at,
+    (delivered_at AT TIME ZONE 'UTC'::text) AS delivered_at,
+    (read_at AT TIME ZONE 'UTC'::text) AS read_at,
+    (last_status_check AT TIME ZONE 'UTC'::text) AS last_status_check,
+    (created_by)::character varying AS created_by,
+    (created_at AT TIME ZONE 'UTC'::text) AS created_at,
+    (updated_at AT TIME ZONE 'UTC'::text) AS updated_at
+   FROM whatsapp_logs.messages m
+  WHERE ((direction = 'outbound'::text) AND (channel = 'whatsapp'::text));
+    -- log_id bigint
+    -- message_sid character varying
+    -- policy_id integer
+    -- client_id integer
+    -- phone_number character varying
+    -- message_type character varying
+    -- message_content text
+    -- media_url text
+    -- status character varying DEFAULT 'queued'::character varying
+    -- error_code character varying
+    -- error_message text
+    -- sent_at timestamp without time zone DEFAULT (now() AT TIME ZONE 'UTC'::text)
+    -- delivered_at timestamp without time zone
+    -- read_at timestamp without time zone
+    -- last_status_check timestamp without time zone
+    -- created_by character varying
+    -- created_at timestamp without time zone DEFAULT (now() AT TIME ZONE 'UTC'::text)
+    -- updated_at timestamp without time zone DEFAULT (now() AT TIME ZONE 'UTC'::text)
+CREATE TRIGGER insert_old_row INSTEAD OF INSERT ON public.whatsapp_logs FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.insert_old_row();
+CREATE TRIGGER keep_old_row INSTEAD OF DELETE ON public.whatsapp_logs FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_old_row();
+CREATE TRIGGER update_old_row INSTEAD OF UPDATE ON public.whatsapp_logs FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.update_old_row();
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.digits(address text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN regexp_replace(address, '[^0-9]'::text, ''::text, 'g'::text);
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.fold(ids bigint[])
+ RETURNS SETOF bigint
+ LANGUAGE sql
+AS $function$
+    -- A message's state is the fold over all its events: the greatest status, each time once. Returns the ids whose state moved.
+    WITH told AS (
+        SELECT e.message_id,
+               max(e.status) AS status,
+               min(e.happened_at) FILTER (WHERE e.status = 'sent') AS sent_at,
+               min(e.happened_at) FILTER (WHERE e.status IN ('delivered', 'read')) AS delivered_at,
+               min(e.happened_at) FILTER (WHERE e.status = 'read') AS read_at,
+               min(e.happened_at) FILTER (WHERE e.status IN ('failed', 'undelivered', 'canceled')) AS failed_at,
+               (array_agg(e.error_code ORDER BY e.status DESC, e.id) FILTER (WHERE e.error_code IS NOT NULL))[1] AS error_code,
+               (array_agg(e.error_message ORDER BY e.status DESC, e.error_code IS NULL, e.id)
+                   FILTER (WHERE e.error_message IS NOT NULL))[1] AS error_message
+        FROM whatsapp_logs.status_events AS e
+        WHERE e.message_id = ANY (ids) AND e.status IS NOT NULL
+        GROUP BY e.message_id
+    ), state AS (
+        SELECT m.id, m.status AS old_status, GREATEST(m.status, t.status) AS status,
+               COALESCE(m.sent_at, t.sent_at) AS sent_at,
+               COALESCE(m.delivered_at, t.delivered_at) AS delivered_at,
+               COALESCE(m.read_at, t.read_at) AS read_at,
+               GREATEST(m.status, t.status) IN ('failed', 'undelivered', 'canceled') AS is_failure,
+               COALESCE(m.failed_at, t.failed_at) AS failed_at,
+               COALESCE(t.error_code, m.error_code) AS error_code,
+               COALESCE(t.error_message, m.error_message) AS error_message
+        FROM whatsapp_logs.messages AS m JOIN told AS t ON t.message_id = m.id
+    ), next AS (
+        -- A failure that proof of receipt overtook is history: it stays in the events, not in the message.
+        SELECT id, status, sent_at, delivered_at, read_at,
+               CASE WHEN is_failure THEN failed_at END AS failed_at,
+               CASE WHEN is_failure THEN error_code END AS error_code,
+               CASE WHEN is_failure THEN error_message END AS error_message
+        FROM state
+    ), written AS (
+        UPDATE whatsapp_logs.messages AS m
+        SET status = n.status, sent_at = n.sent_at, delivered_at = n.delivered_at, read_at = n.read_at,
+            failed_at = n.failed_at, error_code = n.error_code, error_message = n.error_message,
+            updated_at = clock_timestamp()
+        FROM next AS n
+        WHERE m.id = n.id
+          AND (m.status, m.sent_at, m.delivered_at, m.read_at, m.failed_at, m.error_code, m.error_message)
+              IS DISTINCT FROM (n.status, n.sent_at, n.delivered_at, n.read_at, n.failed_at, n.error_code, n.error_message)
+        RETURNING m.id
+    )
+    SELECT id FROM written
+$function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.follow_delete()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO whatsapp_logs.count_deltas (day, direction, channel, message_type, status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, -count(*)
+    FROM removed GROUP BY 1, 2, 3, 4, 5;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.follow_insert()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO whatsapp_logs.count_deltas (day, direction, channel, message_type, status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, count(*)
+    FROM added GROUP BY 1, 2, 3, 4, 5;
+
+    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at)
+    SELECT id, status, created_at FROM added WHERE whatsapp_logs.is_rare(status);
+
+    INSERT INTO whatsapp_logs.addresses (address, grams)
+    SELECT address, whatsapp_logs.grams(whatsapp_logs.digits(address))
+    FROM (SELECT DISTINCT CASE direction WHEN 'inbound' THEN sender ELSE recipient END AS address FROM added) AS seen
+    WHERE address IS NOT NULL
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.addresses AS known WHERE known.address = seen.address)
+    ORDER BY address  -- one order for all writers, so that they cannot deadlock
+    ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.follow_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO whatsapp_logs.count_deltas (day, direction, channel, message_type, status, n)
+    SELECT day, direction, channel, message_type, status, sum(n)
+    FROM (
+        SELECT (b.created_at AT TIME ZONE 'UTC')::date AS day, b.direction, b.channel, b.message_type, b.status, -1 AS n
+        FROM before AS b JOIN after AS a USING (id)
+        WHERE (a.status, a.message_type, a.created_at) IS DISTINCT FROM (b.status, b.message_type, b.created_at)
+        UNION ALL
+        SELECT (a.created_at AT TIME ZONE 'UTC')::date, a.direction, a.channel, a.message_type, a.status, 1
+        FROM before AS b JOIN after AS a USING (id)
+        WHERE (a.status, a.message_type, a.created_at) IS DISTINCT FROM (b.status, b.message_type, b.created_at)
+    ) AS moved
+    GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0;
+
+    DELETE FROM whatsapp_logs.rare_statuses AS r
+    USING after AS a JOIN before AS b USING (id)
+    WHERE r.message_id = a.id AND a.status <> b.status AND NOT whatsapp_logs.is_rare(a.status);
+
+    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at)
+    SELECT a.id, a.status, a.created_at FROM after AS a JOIN before AS b USING (id)
+    WHERE a.status <> b.status AND whatsapp_logs.is_rare(a.status)
+    ON CONFLICT (message_id) DO UPDATE SET status = EXCLUDED.status;
+    RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.grams(digits text)
+ RETURNS text[]
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN ARRAY(SELECT DISTINCT substr(grams.digits, place.place, 3) AS substr FROM generate_series(1, (length(grams.digits) - 2)) place(place));
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.insert_old_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    new_id bigint := COALESCE(NEW.log_id, nextval(pg_get_serial_sequence('whatsapp_logs.messages', 'id')));
+BEGIN
+    IF NEW.message_sid IS NULL OR NEW.phone_number IS NULL OR NEW.message_type IS NULL THEN
+        RAISE EXCEPTION 'message_sid, phone_number and message_type of whatsapp_logs must not be NULL.' USING ERRCODE = 'not_null_violation';
+    END IF;
+    -- A report of this SID that came early is waiting for the row; see record.
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.message_sid, 0));
+    INSERT INTO whatsapp_logs.messages (
+        id, message_type, recipient, body, media_url, status, provider, provider_id, policy_id, client_id, created_by,
+        sent_at, last_status_check, created_at)
+    OVERRIDING SYSTEM VALUE
+    VALUES (new_id, NEW.message_type, whatsapp_logs.plain_address(NEW.phone_number), NEW.message_content, NEW.media_url,
+            COALESCE(whatsapp_logs.known_status(NEW.status), 'queued'),
+            CASE WHEN whatsapp_logs.is_twilio_sid(NEW.message_sid) THEN 'twilio' ELSE 'unknown' END, NEW.message_sid,
+            NEW.policy_id, NEW.client_id, NEW.created_by, NEW.sent_at AT TIME ZONE 'UTC',
+            NEW.last_status_check AT TIME ZONE 'UTC', COALESCE(NEW.created_at AT TIME ZONE 'UTC', now()));
+    PERFORM whatsapp_logs.record_old_row(new_id, NEW.message_sid, COALESCE(NEW.status, 'queued'), NEW.error_code, NEW.error_message,
+                                         NEW.sent_at, NEW.delivered_at, NEW.read_at, clock_timestamp());
+    SELECT v.* INTO NEW FROM public.whatsapp_logs AS v WHERE v.log_id = new_id;
+    RETURN NEW;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.is_rare(status whatsapp_logs.status)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (status <> ALL (ARRAY['delivered'::whatsapp_logs.status, 'read'::whatsapp_logs.status, 'received'::whatsapp_logs.status]));
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.is_twilio_sid(sid text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN COALESCE((sid ~ '^(SM|MM)[0-9a-fA-F]{32}$'::text), false);
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.keep_old_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'Messages are evidence: message % is not deleted.', OLD.log_id USING ERRCODE = 'object_not_in_prerequisite_state';
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.keep_status_events()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP = 'UPDATE' AND OLD.message_id IS NULL AND NEW.message_id IS NOT NULL
+       AND to_jsonb(NEW) - 'message_id' = to_jsonb(OLD) - 'message_id' THEN
+        RETURN NEW;  -- a parked report is adopted by its message; nothing else ever changes
+    END IF;
+    RAISE EXCEPTION 'whatsapp_logs.status_events is append-only: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.known_status(word text)
+ RETURNS whatsapp_logs.status
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE lower(btrim(word)) WHEN 'accepted'::text THEN 'queued'::whatsapp_logs.status WHEN 'partially_delivered'::text THEN 'sent'::whatsapp_logs.status WHEN 'receiving'::text THEN 'received'::whatsapp_logs.status WHEN 'cancelled'::text THEN 'canceled'::whatsapp_logs.status WHEN 'scheduled'::text THEN 'scheduled'::whatsapp_logs.status WHEN 'queued'::text THEN 'queued'::whatsapp_logs.status WHEN 'sending'::text THEN 'sending'::whatsapp_logs.status WHEN 'sent'::text THEN 'sent'::whatsapp_logs.status WHEN 'canceled'::text THEN 'canceled'::whatsapp_logs.status WHEN 'failed'::text THEN 'failed'::whatsapp_logs.status WHEN 'undelivered'::text THEN 'undelivered'::whatsapp_logs.status WHEN 'delivered'::text THEN 'delivered'::whatsapp_logs.status WHEN 'read'::text THEN 'read'::whatsapp_logs.status WHEN 'received'::text THEN 'received'::whatsapp_logs.status ELSE NULL::whatsapp_logs.status END;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.old_reports(word text, code text, explanation text, sent timestamp with time zone, delivered timestamp with time zone, read timestamp with time zone, at timestamp with time zone)
+ RETURNS TABLE(status whatsapp_logs.status, provider_status text, error_code text, error_message text, happened_at timestamp with time zone)
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+    -- What the old table's columns say, as reports: its status word, and the other moments it has a time for. Its sent_at is the
+    -- time of writing by default, so it is a report of 'sent' only where the word says that the message went out.
+    SELECT k.status, lower(btrim(word)), code, explanation,
+           COALESCE(CASE k.status WHEN 'sent' THEN sent WHEN 'delivered' THEN delivered WHEN 'read' THEN read END, at)
+    FROM (SELECT whatsapp_logs.known_status(word) AS status) AS k WHERE word IS NOT NULL
+    UNION ALL
+    SELECT 'sent', 'sent', NULL, NULL, sent
+    WHERE sent IS NOT NULL AND whatsapp_logs.known_status(word) IN ('undelivered', 'delivered', 'read')
+    UNION ALL
+    SELECT 'delivered', 'delivered', NULL, NULL, delivered
+    WHERE delivered IS NOT NULL AND whatsapp_logs.known_status(word) IS DISTINCT FROM 'delivered'
+    UNION ALL
+    SELECT 'read', 'read', NULL, NULL, read
+    WHERE read IS NOT NULL AND whatsapp_logs.known_status(word) IS DISTINCT FROM 'read'
+$function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.plain_address(written text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (SELECT CASE WHEN (address.bare ~ '^(\+|00)[0-9 ().-]+$'::text) THEN regexp_replace(regexp_replace(address.bare, '^00'::text, '+'::text), '[^+0-9]'::text, ''::text, 'g'::text) ELSE address.bare END AS bare FROM (SELECT btrim(regexp_replace(btrim(plain_address.written), '^whatsapp:'::text, ''::text, 'i'::text)) AS bare) address);
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.record(reports jsonb, told_by text, at timestamp with time zone DEFAULT clock_timestamp())
+ RETURNS TABLE(n bigint, to_message bigint, is_new boolean, changed boolean)
+ LANGUAGE plpgsql
+AS $function$
+-- reports: array of {message_id?, provider_id?, status?, provider_status, error_code?, error_message?, happened_at?, price?,
+-- price_unit?, num_segments?, payload?}. Answers one row per report, in order: its message (NULL = parked), whether it told
+-- anything new, whether the message's state moved. Each statement below sees what others committed while it waited for its lock.
+#variable_conflict use_column
+DECLARE
+    sids  text[] := ARRAY(SELECT DISTINCT r ->> 'provider_id' FROM jsonb_array_elements(reports) AS r
+                          WHERE r ->> 'provider_id' IS NOT NULL);
+    ids   bigint[] := ARRAY(SELECT DISTINCT (r ->> 'message_id')::bigint FROM jsonb_array_elements(reports) AS r
+                            WHERE r ->> 'message_id' IS NOT NULL);
+    fresh text[];
+    moved bigint[];
+BEGIN
+    -- Two reports of one SID, or a report and the row it belongs to, meet here: without this lock an early report is lost.
+    PERFORM pg_advisory_xact_lock(k.key)
+    FROM (SELECT DISTINCT hashtextextended(sid, 0) AS key FROM unnest(sids) AS sid ORDER BY 1) AS k;
+    PERFORM m.id FROM whatsapp_logs.messages AS m
+    WHERE m.id = ANY (ids) OR m.provider_id = ANY (sids) ORDER BY m.id FOR NO KEY UPDATE;
+
+    -- A report that carries our own id brings the SID with it, even before the create call has answered.
+    UPDATE whatsapp_logs.messages AS m
+    SET provider_id = r.provider_id, unconfirmed_at = NULL, wait_reason = NULL, retry_at = NULL, updated_at = clock_timestamp()
+    FROM (SELECT DISTINCT ON (message_id) message_id, provider_id
+          FROM jsonb_to_recordset(reports) AS r (message_id bigint, provider_id text)
+          WHERE message_id IS NOT NULL AND provider_id IS NOT NULL) AS r
+    WHERE m.id = r.message_id AND m.provider_id IS NULL
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS other WHERE other.provider_id = r.provider_id);
+
+    WITH inserted AS (
+        INSERT INTO whatsapp_logs.status_events
+            (message_id, provider_id, status, provider_status, error_code, error_message, source, happened_at, received_at, payload)
+        SELECT COALESCE(by_sid.id, by_id.id), r.provider_id, r.status::whatsapp_logs.status, r.provider_status, r.error_code,
+               r.error_message, told_by, COALESCE(r.happened_at, at), at, COALESCE(r.payload, '{}')
+        FROM jsonb_to_recordset(reports) AS r (message_id bigint, provider_id text, status text, provider_status text,
+             error_code text, error_message text, happened_at timestamptz, payload jsonb)
+        LEFT JOIN whatsapp_logs.messages AS by_sid ON by_sid.provider_id = r.provider_id
+        LEFT JOIN whatsapp_logs.messages AS by_id ON by_id.id = r.message_id AND r.provider_id IS NULL
+        ON CONFLICT DO NOTHING
+        RETURNING concat_ws(' ', COALESCE(provider_id, message_id::text), provider_status, error_code) AS key
+    )
+    SELECT COALESCE(array_agg(i.key), '{}') INTO fresh FROM inserted AS i;
+
+    UPDATE whatsapp_logs.status_events AS e SET message_id = m.id
+    FROM whatsapp_logs.messages AS m
+    WHERE m.provider_id = ANY (sids) AND e.provider_id = m.provider_id AND e.message_id IS NULL;
+
+    SELECT COALESCE(array_agg(m.id), '{}') INTO ids FROM whatsapp_logs.messages AS m
+    WHERE m.id = ANY (ids) OR m.provider_id = ANY (sids);
+    SELECT COALESCE(array_agg(f), '{}') INTO moved FROM whatsapp_logs.fold(ids) AS f;
+
+    -- Facts beside the status: price and segments come late, and a refresh is a check even when it told nothing new.
+    WITH facts AS (
+        SELECT id, max(price) AS price, max(upper(price_unit)) AS price_unit, NULLIF(max(num_segments), 0) AS num_segments
+        FROM (
+            SELECT COALESCE(by_sid.id, by_id.id) AS id, r.price, r.price_unit, r.num_segments
+            FROM jsonb_to_recordset(reports)
+                AS r (message_id bigint, provider_id text, price numeric, price_unit text, num_segments integer)
+            LEFT JOIN whatsapp_logs.messages AS by_sid ON by_sid.provider_id = r.provider_id
+            LEFT JOIN whatsapp_logs.messages AS by_id ON by_id.id = r.message_id AND r.provider_id IS NULL
+        ) AS placed
+        WHERE id IS NOT NULL
+        GROUP BY id
+    ), next AS (
+        SELECT m.id, COALESCE(f.price, m.price) AS price, COALESCE(f.price_unit, m.price_unit) AS price_unit,
+               COALESCE(f.num_segments, m.num_segments) AS num_segments,
+               (COALESCE(f.price, m.price), COALESCE(f.price_unit, m.price_unit), COALESCE(f.num_segments, m.num_segments))
+                   IS DISTINCT FROM (m.price, m.price_unit, m.num_segments) AS differs
+        FROM facts AS f JOIN whatsapp_logs.messages AS m USING (id)
+    ), written AS (
+        UPDATE whatsapp_logs.messages AS m
+        SET price = x.price, price_unit = x.price_unit, num_segments = x.num_segments,
+            last_status_check = CASE WHEN told_by IN ('refresh', 'reconcile') THEN at ELSE m.last_status_check END,
+            updated_at = CASE WHEN x.differs THEN clock_timestamp() ELSE m.updated_at END
+        FROM next AS x
+        WHERE m.id = x.id AND (x.differs OR told_by IN ('refresh', 'reconcile'))
+        RETURNING m.id, x.differs
+    )
+    SELECT moved || COALESCE(array_agg(w.id) FILTER (WHERE w.differs), '{}') INTO moved FROM written AS w;
+
+    RETURN QUERY
+    SELECT r.n, COALESCE(by_sid.id, by_id.id), r.key = ANY (fresh), COALESCE(COALESCE(by_sid.id, by_id.id) = ANY (moved), false)
+    FROM (SELECT e.n, e.r ->> 'provider_id' AS provider_id, (e.r ->> 'message_id')::bigint AS message_id,
+                 concat_ws(' ', COALESCE(e.r ->> 'provider_id', e.r ->> 'message_id'), e.r ->> 'provider_status', e.r ->> 'error_code') AS key
+          FROM jsonb_array_elements(reports) WITH ORDINALITY AS e (r, n)) AS r
+    LEFT JOIN whatsapp_logs.messages AS by_sid ON by_sid.provider_id = r.provider_id
+    LEFT JOIN whatsapp_logs.messages AS by_id ON by_id.id = r.message_id AND r.provider_id IS NULL
+    ORDER BY r.n;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.record_old_row(message_id bigint, sid text, word text, code text, explanation text, sent timestamp without time zone, delivered timestamp without time zone, read timestamp without time zone, at timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+    SELECT whatsapp_logs.record(
+        COALESCE(jsonb_agg(to_jsonb(r) || jsonb_strip_nulls(jsonb_build_object(
+            'provider_id', sid, 'message_id', CASE WHEN sid IS NULL THEN message_id END))), '[]'), 'import')
+    FROM whatsapp_logs.old_reports(word, code, explanation, sent AT TIME ZONE 'UTC', delivered AT TIME ZONE 'UTC',
+                                   read AT TIME ZONE 'UTC', at) AS r
+$function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.update_old_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+-- Statuses and their times are reports: the fold decides, so nothing known is ever taken back. What was sent to whom stays.
+DECLARE
+    changed text[];
+BEGIN
+    NEW.phone_number := whatsapp_logs.plain_address(NEW.phone_number);
+    changed := ARRAY(SELECT n.key FROM jsonb_each(to_jsonb(NEW)) AS n JOIN jsonb_each(to_jsonb(OLD)) AS o USING (key)
+                     WHERE n.value <> o.value ORDER BY n.key);
+    -- A made-up SID may give way to the real one, nothing else.
+    IF changed && '{log_id,phone_number,message_type,message_content,media_url,created_by,created_at}'
+       OR ('message_sid' = ANY (changed) AND (NEW.message_sid IS NULL OR whatsapp_logs.is_twilio_sid(OLD.message_sid))) THEN
+        RAISE EXCEPTION 'whatsapp_logs keeps what was sent to whom: % of message % cannot be changed.',
+            array_to_string(changed, ', '), OLD.log_id USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.message_sid, 0));  -- before the row, as everywhere
+    IF changed && '{message_sid,policy_id,client_id,sent_at,last_status_check}' THEN
+        UPDATE whatsapp_logs.messages AS m
+        SET provider_id = NEW.message_sid,
+            provider = CASE WHEN NOT 'message_sid' = ANY (changed) THEN m.provider
+                            WHEN whatsapp_logs.is_twilio_sid(NEW.message_sid) THEN 'twilio' ELSE 'unknown' END,
+            policy_id = NEW.policy_id, client_id = NEW.client_id,
+            sent_at = COALESCE(NEW.sent_at AT TIME ZONE 'UTC', m.sent_at),
+            last_status_check = COALESCE(NEW.last_status_check AT TIME ZONE 'UTC', m.last_status_check),
+            updated_at = clock_timestamp()
+        WHERE m.id = OLD.log_id;
+    END IF;
+    IF changed && '{message_sid,status,error_code,error_message,delivered_at,read_at}' THEN
+        PERFORM whatsapp_logs.record_old_row(
+            OLD.log_id, NEW.message_sid,
+            CASE WHEN changed && '{message_sid,status,error_code,error_message}' THEN NEW.status END,
+            NEW.error_code, NEW.error_message, NULL,
+            CASE WHEN 'delivered_at' = ANY (changed) THEN NEW.delivered_at END,
+            CASE WHEN 'read_at' = ANY (changed) THEN NEW.read_at END, clock_timestamp());
+    END IF;
+    SELECT v.* INTO NEW FROM public.whatsapp_logs AS v WHERE v.log_id = OLD.log_id;
+    RETURN NEW;
+END $function$;
