@@ -10,13 +10,11 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from whatsapp_logs.links import INBOUND_PATH
-from whatsapp_logs.twilio.simulator import templates
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
@@ -26,6 +24,7 @@ LEFTOVER_GRACE_S = 3.0
 MARK = "WHATSAPP_LOGS_STARTED_FROM"  # In the environment of every child: whose it is.
 SIMULATOR_DECIDES = ("TWILIO_API_BASE_URL", "TWILIO_WHATSAPP_FROM", "TWILIO_TEMPLATE_", "PUBLIC_BASE_URL")
 SIMULATED_SENDER = "whatsapp:+447700900000"  # A number reserved for fiction.
+_reservations: list[socket.socket] = []
 
 
 class CannotStart(Exception):
@@ -91,11 +90,7 @@ class Place:
             ours |= {
                 "TWILIO_ACCOUNT_SID": kept["simulator_account_sid"],
                 "TWILIO_AUTH_TOKEN": kept["simulator_auth_token"],
-                "TWILIO_WHATSAPP_FROM": SIMULATED_SENDER,
-                "TWILIO_API_BASE_URL": f"http://{HOST}:{ports.simulator}",
-                "SIMULATOR_INBOUND_URL": url + INBOUND_PATH,
-                "TWILIO_TEMPLATE_POLICY_DOCUMENT": templates.POLICY_DOCUMENT,
-                "TWILIO_TEMPLATE_RENEWAL_REMINDER": templates.RENEWAL_REMINDER,
+                **_simulator_settings(ports),
             }
         return {**ours, **given, "PORT": str(ports.web), "DATA_DIR": str(self.data_dir)}
 
@@ -191,7 +186,21 @@ def _port_problem(port: int) -> str | None:
         except OSError as problem:
             known = {errno.EADDRINUSE: "another program listens there", errno.EACCES: "only root may use it"}
             return known.get(problem.errno or 0, str(problem.strerror))
-    return None
+    return None if _reserve(port) else "another portal is just starting there"
+
+
+def _reserve(port: int) -> bool:
+    """Keep other starts of ours from choosing `port` before its server listens; the kernel forgets it with this process."""
+    if not sys.platform.startswith("linux"):
+        return True
+    reservation = socket.socket(socket.AF_UNIX)
+    try:
+        reservation.bind(f"\0whatsapp-logs-port-{port}")  # A name without a file.
+    except OSError:
+        reservation.close()
+        return False
+    _reservations.append(reservation)
+    return True
 
 
 def _ports_file(place: Place) -> Path:
@@ -203,6 +212,20 @@ def _read_ports(place: Place) -> Ports | None:
         return Ports(**json.loads(_ports_file(place).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _simulator_settings(ports: Ports) -> dict[str, str]:
+    from whatsapp_logs.links import INBOUND_PATH  # Here: with the simulator they take a tenth of a second to import.
+    from whatsapp_logs.twilio.simulator import templates
+
+    return {
+        "TWILIO_API_BASE_URL": f"http://{HOST}:{ports.simulator}",
+        "TWILIO_WHATSAPP_FROM": SIMULATED_SENDER,
+        "SIMULATOR_INBOUND_URL": f"http://{HOST}:{ports.web}{INBOUND_PATH}",
+        "TWILIO_TEMPLATE_POLICY_DOCUMENT": templates.POLICY_DOCUMENT_BY_PATH,
+        "TWILIO_TEMPLATE_RENEWAL_REMINDER": templates.RENEWAL_REMINDER,
+        "TWILIO_TEMPLATE_RENEWAL_REMINDER_DOCUMENT": templates.RENEWAL_REMINDER_DOCUMENT_BY_PATH,
+    }
 
 
 def _end_leftovers(place: Place) -> None:

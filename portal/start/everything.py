@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import importlib.util
 import sys
 import time
 from collections.abc import Mapping
@@ -99,7 +98,7 @@ def web_command(ports: Ports) -> list[str]:
 def welcome(place: Place, ports: Ports) -> str:
     """What the person at the terminal needs: where, as whom, and how it ends."""
     lines = ["", f"  The portal is ready:   http://{HOST}:{ports.web}", ""]
-    if place.own_database and importlib.util.find_spec("portal.demo"):
+    if place.own_database:
         from portal import demo
 
         lines += [f"  {line}" for line in demo.sign_ins()] + [""]

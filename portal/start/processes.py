@@ -53,7 +53,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             process_group=0,  # Ctrl-C in the terminal reaches the supervisor alone, which then stops all in order.
-            preexec_fn=end_with_parent(signal.SIGTERM),
+            # Without its supervisor and its database a part cannot end in order; a worker even waits for ever.
+            preexec_fn=end_with_parent(signal.SIGKILL),
         )
         self.started_at, self.restart_at = time.monotonic(), None
         assert self.process.stdout is not None

@@ -9,7 +9,7 @@ import signal
 
 from portal.start.lifeline import end_with_parent_now
 
-end_with_parent_now(signal.SIGTERM)
+end_with_parent_now(signal.SIGKILL)
 
 from portal.wsgi import app  # noqa: E402 - first the lifeline: loading takes a second
 
