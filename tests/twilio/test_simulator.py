@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -531,6 +532,22 @@ class TestFaultsAtRunTime:
         with pytest.raises(TwilioException) as refused:
             client.messages.list(limit=5)
         assert refused.value.args[1].status_code == 429
+
+    def test_too_many_requests_at_once_are_answered_429(self, twilio):
+        twilio.settings.update({"max_concurrent": 1, "latency_s": 0.1})
+        with ThreadPoolExecutor(3) as threads:
+            creates = [threads.submit(remind, connect(twilio.base_url)) for _ in range(3)]
+            refused = [create.exception() for create in creates if create.exception()]
+        assert {error.code for error in refused} == {20429}
+        assert len(twilio.messages()) == 3 - len(refused) >= 1
+
+    def test_callbacks_can_be_late(self, twilio, client, receiver):
+        twilio.settings.update({"delay_s": [10, 10]})
+        sid = remind(client, status_callback=f"{receiver.url}/cb").sid
+        read = twilio.wait_for(sid, "read")
+        twilio.wait_idle()
+        assert receiver.statuses() == ["sent", "delivered", "read"]
+        assert twilio.callbacks()[-1].at - read.updated_at >= 0.1  # 10 seconds at a pace of 0.01
 
     def test_an_absent_twilio_refuses_connections_and_comes_back_on_its_port(self, twilio, client):
         sid, address = remind(client).sid, twilio.base_url
