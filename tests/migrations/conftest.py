@@ -107,14 +107,11 @@ def supabase(server: str, new_empty: Callable[..., str]) -> str:
         for role in roles:
             if admin.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
                 admin.execute(f"CREATE ROLE {role} NOLOGIN".encode())
-    grantees = ", ".join(roles)
+    web, everyone = "anon, authenticated, PUBLIC", "anon, authenticated, service_role"
+    kinds = ("TABLES", "SEQUENCES", "FUNCTIONS")
     return new_empty(
-        f"GRANT USAGE ON SCHEMA public TO {grantees};"
-        + "".join(
-            f"ALTER DEFAULT PRIVILEGES {place} GRANT ALL ON {kind} TO {grantees};"
-            for place in ("", "IN SCHEMA public")
-            for kind in ("TABLES", "SEQUENCES", "FUNCTIONS")
-        )
-        + "ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO anon, authenticated, PUBLIC;"
-        + "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC;"
+        f"GRANT USAGE ON SCHEMA public TO {everyone};"
+        + "".join(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON {kind} TO {everyone};" for kind in kinds)
+        # More than Supabase does: whatever is made anywhere.
+        + "".join(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO {web};" for kind in (*kinds, "SCHEMAS"))
     )

@@ -179,6 +179,17 @@ def test_columns_of_other_types_are_understood(new_empty: Callable[..., str]) ->
     }
 
 
+def test_rows_of_partitioned_clients_are_imported_once(new_empty: Callable[..., str]) -> None:
+    dsn = new_empty(
+        """CREATE TABLE clients (id int PRIMARY KEY) PARTITION BY RANGE (id);
+           CREATE TABLE clients_1 PARTITION OF clients DEFAULT; INSERT INTO clients VALUES (1);
+           CREATE TABLE whatsapp_logs (message_sid text, phone_number text, client_id int)"""
+    )
+    run(dsn, "INSERT INTO whatsapp_logs VALUES (%s, '+447700900123', 1)", (sid(1),))
+    migrate.apply(dsn)
+    assert rows(dsn, "SELECT client_id FROM whatsapp_logs") == [{"client_id": 1}]
+
+
 def test_new_messages_are_numbered_after_the_imported_ones(old: str) -> None:
     write_old(old, log_id=500)
     migrate.apply(old)

@@ -69,6 +69,7 @@ BEGIN
         SELECT a.attname AS name, f.confrelid::regclass AS target, k.attname AS key
         FROM pg_attribute AS a
         LEFT JOIN pg_constraint AS f ON f.contype = 'f' AND f.conrelid = a.attrelid AND f.conkey = ARRAY[a.attnum]
+                                    AND f.conparentid = 0  -- a partitioned table is pointed to partition by partition as well
         LEFT JOIN pg_attribute AS k ON k.attrelid = f.confrelid AND k.attnum = f.confkey[1]
         WHERE a.attrelid = 'whatsapp_logs.messages'::regclass AND a.attname IN ('client_id', 'policy_id')
     LOOP
@@ -165,8 +166,15 @@ BEGIN
     EXECUTE format('COMMENT ON TABLE %s IS %L', old, 'The log of version 1.0 to 1.2 as it was before it was imported on '
                    || now()::date || '. Nothing reads it; keep it as evidence.');
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', old);
-    FOR item IN SELECT 'PUBLIC' UNION ALL SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM %s', old, item);
+    FOR item IN
+        SELECT format('REVOKE ALL ON %s FROM %s', thing, web)
+        FROM (SELECT 'TABLE ' || old AS thing
+              UNION ALL
+              SELECT 'SEQUENCE ' || s.oid::regclass FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+              WHERE d.classid = 'pg_class'::regclass AND d.refobjid = old AND d.deptype IN ('a', 'i')) AS things,
+             (SELECT 'PUBLIC' AS web UNION ALL SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated')) AS webs
+    LOOP
+        EXECUTE item;
     END LOOP;
     -- A foreign key would let a deleted client take the evidence with it, or forbid deleting the client.
     FOR item IN SELECT conname FROM pg_constraint WHERE conrelid = old AND contype = 'f' AND conparentid = 0 LOOP

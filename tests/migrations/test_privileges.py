@@ -1,0 +1,127 @@
+"""Who may read the log, and what the migrating role needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from psycopg import errors
+from psycopg.conninfo import make_conninfo
+
+from tests.migrations.conftest import OLD_TABLE
+from whatsapp_logs.errors import SchemaMismatch
+from whatsapp_logs.store import migrate
+
+EVERYTHING = """
+    SELECT c.oid::regclass::text AS thing, c.oid, c.relkind FROM pg_class AS c
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S')
+      AND (c.relnamespace = 'whatsapp_logs'::regnamespace
+           OR c.relnamespace = 'public'::regnamespace AND c.relname LIKE 'whatsapp_logs%')
+"""
+
+
+@pytest.fixture
+def office(server: str) -> Iterator[str]:
+    """A role that owns nothing."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute("CREATE ROLE office LOGIN")
+        yield "office"
+        admin.execute("DROP ROLE IF EXISTS office")
+
+
+def as_role(dsn: str, role: str) -> str:
+    return make_conninfo(dsn, options=f"-c role={role}")
+
+
+def prepare(dsn: str, sql: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(sql.encode())
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "public"])
+@pytest.mark.parametrize("with_old_table", [True, False])
+def test_the_roles_of_the_web_can_do_nothing(supabase: str, role: str, with_old_table: bool) -> None:
+    if with_old_table:
+        prepare(supabase, OLD_TABLE + "GRANT SELECT (phone_number) ON whatsapp_logs TO anon, authenticated, PUBLIC;")
+    migrate.apply(supabase)
+    with psycopg.connect(supabase) as conn:
+        assert conn.execute(
+            "SELECT has_schema_privilege(%s, 'whatsapp_logs', 'USAGE, CREATE')", (role,)
+        ).fetchone() == (False,)
+        things = conn.execute(EVERYTHING.encode()).fetchall()
+        assert len(things) > 15
+        for thing, oid, kind in things:
+            check = (
+                "has_sequence_privilege(%s, %s::oid, 'USAGE, SELECT, UPDATE')"
+                if kind == "S"
+                else "has_table_privilege(%s, %s::oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"
+            )
+            assert conn.execute(f"SELECT {check}".encode(), (role, oid)).fetchone() == (False,), thing
+            if kind != "S":
+                column = "SELECT has_any_column_privilege(%s, %s::oid, 'SELECT, INSERT, UPDATE, REFERENCES')"
+                assert conn.execute(column, (role, oid)).fetchone() == (False,), thing
+        callable_ = (
+            "SELECT p.oid::regprocedure::text FROM pg_proc AS p WHERE p.pronamespace = 'whatsapp_logs'::regnamespace"
+        )
+        assert (
+            conn.execute(f"{callable_} AND has_function_privilege(%s, p.oid, 'EXECUTE')".encode(), (role,)).fetchall()
+            == []
+        )
+
+
+def test_clients_made_by_the_migration_are_closed_too(supabase: str) -> None:
+    migrate.apply(supabase)
+    for role in ("anon", "authenticated"):
+        with psycopg.connect(as_role(supabase, role)) as conn, pytest.raises(errors.InsufficientPrivilege):
+            conn.execute("SELECT * FROM public.clients")
+    with psycopg.connect(supabase) as conn:
+        closed = "SELECT relname FROM pg_class WHERE relname IN ('clients', 'policies') AND relrowsecurity ORDER BY 1"
+        assert conn.execute(closed).fetchall() == [("clients",), ("policies",)]
+
+
+def test_the_table_set_aside_is_under_row_level_security(old: str) -> None:
+    migrate.apply(old)
+    with psycopg.connect(old) as conn:
+        aside = "SELECT relrowsecurity FROM pg_class WHERE relname = 'whatsapp_logs_before_migration'"
+        assert conn.execute(aside).fetchone() == (True,)
+
+
+def test_a_role_that_used_the_old_table_uses_the_view(new_empty: Callable[..., str], supabase: str) -> None:
+    prepare(supabase, OLD_TABLE)  # Supabase's default grants let service_role use it
+    migrate.apply(supabase)
+    with psycopg.connect(as_role(supabase, "service_role"), autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO whatsapp_logs (message_sid, phone_number, message_type) VALUES ('SM1', '+447700900123', 'general')"
+        )
+        row = conn.execute("UPDATE whatsapp_logs SET status = 'sent' RETURNING status").fetchone()
+        assert row == ("sent",)
+        with pytest.raises(errors.InsufficientPrivilege):
+            conn.execute("INSERT INTO whatsapp_logs.messages (recipient) VALUES ('+447700900123')")
+
+
+def test_a_role_without_rights_is_told_all_it_lacks(new_empty: Callable[..., str], office: str) -> None:
+    dsn = new_empty(OLD_TABLE)
+    with pytest.raises(SchemaMismatch) as refused:
+        migrate.apply(as_role(dsn, office))
+    text = str(refused.value)
+    assert "The role office may not set up the log. It lacks: CREATE ON DATABASE" in text
+    for lacking in ("CREATE ON SCHEMA public", "REFERENCES ON public.clients", "ownership of public.whatsapp_logs"):
+        assert lacking in text
+    assert "Run it as the role that owns the portal's tables." in text
+
+
+def test_an_ordinary_owner_of_the_database_can_migrate(new_empty: Callable[..., str], office: str) -> None:
+    dsn = new_empty()
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} OWNER TO office".encode())
+    prepare(as_role(dsn, office), OLD_TABLE)
+    migrate.apply(as_role(dsn, office))
+    with psycopg.connect(as_role(dsn, office)) as conn:
+        conn.execute(
+            "INSERT INTO whatsapp_logs (message_sid, phone_number, message_type) VALUES ('SM1', '+447700900123', 'general')"
+        )
+        assert conn.execute("SELECT count(*) FROM whatsapp_logs").fetchone() == (1,)
+    prepare(dsn, "DROP OWNED BY office CASCADE; DROP SCHEMA IF EXISTS whatsapp_logs CASCADE")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"ALTER DATABASE {conn.info.dbname} OWNER TO postgres".encode())
