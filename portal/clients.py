@@ -13,10 +13,10 @@ from werkzeug.wrappers import Response
 from portal import policies, sending
 from portal.access import me, requires
 from portal.database import database
+from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from whatsapp_logs import Right
 
 clients = Blueprint("clients", __name__, url_prefix="/clients")
-PAGE_SIZE = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +46,8 @@ class ListedClient:
 def index() -> str:
     """A page of clients in order of their names, all or those searched for."""
     text = request.args.get("q", "").replace("\0", "").strip()[:100]
-    after, before = (request.args.get(name, type=int) for name in ("after", "before"))
     with database() as conn:
-        page = search(conn, text, with_phone=me().may(Right.NUMBERS), after=after, before=before)
+        page = search(conn, text, with_phone=me().may(Right.NUMBERS), edge=wanted_edge())
     return render_template("clients.html", q=text, page=page)
 
 
@@ -86,37 +85,26 @@ def names(conn: Connection, client_ids: list[str]) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some clients, and the ids after and before which there are more."""
-
-    clients: list[ListedClient]
-    next_after: int | None
-    previous_before: int | None
-
-
-def search(
-    conn: Connection, text: str, *, with_phone: bool, after: int | None = None, before: int | None = None
-) -> Page:
+def search(conn: Connection, text: str, *, with_phone: bool, edge: Edge) -> Page[ListedClient]:
     """A page of clients whose name, policy number or (`with_phone`) telephone number contains the text.
 
     Whoever may not see numbers may not search them either: guessing digit by digit would reveal them.
     """
     digits = re.sub(r"\D", "", text).lstrip("0")
     has_phone = with_phone and len(digits) >= 3 and not re.search(r"[^\d\s()+./-]", text)
-    backwards = before is not None and after is None
-    where = [
-        "(%(text)s = '' OR strpos(lower(c.name), lower(%(text)s)) > 0"
-        " OR EXISTS (SELECT FROM policies AS p WHERE p.client_id = c.client_id"
-        "            AND strpos(lower(p.policy_number), lower(%(text)s)) > 0)"
-        " OR (%(has_phone)s AND strpos(c.phone, %(digits)s) > 0))"
-    ]
-    if after is not None or before is not None:
+    where = ["TRUE"]
+    if text:
         where.append(
-            f"(lower(c.name), c.client_id) {'<' if backwards else '>'}"
-            " (SELECT lower(name), client_id FROM clients WHERE client_id = %(edge)s)"
+            """(strpos(lower(c.name), lower(%(text)s)) > 0
+                OR EXISTS (SELECT FROM policies AS p WHERE p.client_id = c.client_id
+                           AND strpos(lower(p.policy_number), lower(%(text)s)) > 0)
+                OR (%(has_phone)s AND strpos(c.phone, %(digits)s) > 0))"""
         )
-    order = "DESC" if backwards else "ASC"
+    if edge.row_id is not None:
+        where.append(
+            f"""(lower(c.name), c.client_id) {edge.comparison}
+                (SELECT lower(name), client_id FROM clients WHERE client_id = %(edge)s)"""
+        )
     with conn.cursor(row_factory=class_row(ListedClient)) as cursor:
         found = cursor.execute(
             f"""
@@ -124,26 +112,11 @@ def search(
                    (SELECT count(*) FROM policies AS p
                     WHERE p.client_id = c.client_id AND p.status = 'active') AS policies
             FROM clients AS c WHERE {" AND ".join(where)}
-            ORDER BY lower(c.name) {order}, c.client_id {order} LIMIT %(limit)s
+            ORDER BY lower(c.name) {edge.order}, c.client_id {edge.order} LIMIT %(limit)s
             """.encode(),
-            {
-                "text": text, "digits": digits, "has_phone": has_phone,
-                "edge": before if backwards else after, "limit": PAGE_SIZE + 1,
-            },
-        ).fetchall()  # fmt: skip
-    return _page_of(found, backwards=backwards, came_from=after)
-
-
-def _page_of(found: list[ListedClient], *, backwards: bool, came_from: int | None) -> Page:
-    more, shown = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
-    if backwards:
-        shown.reverse()
-    has_next, has_previous = (True, more) if backwards else (more, came_from is not None)
-    return Page(
-        shown,
-        shown[-1].client_id if shown and has_next else None,
-        shown[0].client_id if shown and has_previous else None,
-    )
+            {"text": text, "digits": digits, "has_phone": has_phone, "edge": edge.row_id, "limit": LIMIT},
+        ).fetchall()
+    return page_of(found, edge, lambda client: client.client_id)
 
 
 def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:

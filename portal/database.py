@@ -13,7 +13,7 @@ from psycopg_pool import ConnectionPool
 # What psycopg raises when the server is away, restarting or full; the pages answer 503 and say so.
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 _POOL = "portal_pool"
-_WAIT_S = 3.0
+_WAIT_S = 2.0
 
 
 def init_app(app: Flask, dsn: str) -> None:

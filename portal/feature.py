@@ -24,8 +24,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         client_names=_client_names,
         policy_names=_policy_numbers,
     )
-    if "whatsapp_logs.page" not in app.view_functions:
-        _stand_in(app)
+    _stand_in(app)
 
 
 def _viewer() -> Viewer | None:
@@ -46,12 +45,8 @@ def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _stand_in(app: Flask) -> None:
-    """For as long as the feature has no pages."""
+    """For as long as the feature has no widgets."""
     from markupsafe import Markup
 
-    from portal.access import public
-
-    app.add_template_global(lambda: Markup(""), "whatsapp_logs_widget")
-    app.add_template_global(lambda **_: Markup(""), "whatsapp_logs_messages")
-    app.add_url_rule("/whatsapp_logs", "whatsapp_logs.page", public(lambda: "log"))
-    app.add_url_rule("/whatsapp_logs/<int:message_id>", "whatsapp_logs.message", public(lambda message_id: "m"))
+    app.jinja_env.globals.setdefault("whatsapp_logs_widget", lambda: Markup(""))
+    app.jinja_env.globals.setdefault("whatsapp_logs_messages", lambda **_: Markup(""))

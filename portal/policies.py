@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from flask import Blueprint, abort, render_template, url_for
+from flask import Blueprint, abort, render_template, request, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
@@ -14,10 +14,10 @@ from werkzeug.wrappers import Response
 from portal import documents, sending
 from portal.access import requires
 from portal.database import database
+from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from whatsapp_logs import Right
 
 policies = Blueprint("policies", __name__, url_prefix="/policies")
-LATEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,11 @@ SELECT = """
 @policies.get("/")
 @requires(Right.SEE)
 def index() -> str:
-    """All policies, by number."""
-    with database() as conn, conn.cursor(row_factory=class_row(Policy)) as cursor:
-        found = cursor.execute(f"{SELECT} ORDER BY p.policy_number LIMIT {LATEST}".encode()).fetchall()
-    return render_template("policies.html", policies=found)
+    """A page of policies by number, all or those searched for."""
+    text = request.args.get("q", "").replace("\0", "").strip()[:100]
+    with database() as conn:
+        page = search(conn, text, edge=wanted_edge())
+    return render_template("policies.html", q=text, page=page)
 
 
 @policies.get("/<int:policy_id>")
@@ -91,6 +92,23 @@ def find(conn: Connection, policy_id: int) -> Policy | None:
     """The policy of that id."""
     with conn.cursor(row_factory=class_row(Policy)) as cursor:
         return cursor.execute(f"{SELECT} WHERE p.policy_id = %s".encode(), (policy_id,)).fetchone()
+
+
+def search(conn: Connection, text: str, *, edge: Edge) -> Page[Policy]:
+    """A page of policies whose number, insurer or holder's name contains the text."""
+    where = ["TRUE"]
+    if text:
+        where.append("strpos(lower(p.policy_number || ' ' || p.insurer || ' ' || c.name), lower(%(text)s)) > 0")
+    if edge.row_id is not None:
+        where.append(
+            f"p.policy_number {edge.comparison} (SELECT policy_number FROM policies WHERE policy_id = %(edge)s)"
+        )
+    with conn.cursor(row_factory=class_row(Policy)) as cursor:
+        found = cursor.execute(
+            f"{SELECT} WHERE {' AND '.join(where)} ORDER BY p.policy_number {edge.order} LIMIT %(limit)s".encode(),
+            {"text": text, "edge": edge.row_id, "limit": LIMIT},
+        ).fetchall()
+    return page_of(found, edge, lambda policy: policy.policy_id)
 
 
 def of_client(conn: Connection, client_id: int) -> list[Policy]:

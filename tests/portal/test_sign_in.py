@@ -1,0 +1,108 @@
+"""Signing in and out, and guessing at passwords."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from portal import demo, people, throttle
+from tests.portal.conftest import COOKIE, Browser, Office
+
+Open = Callable[[str | None], Browser]
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_attempts(office: Office) -> None:
+    with psycopg.connect(office.dsn) as conn:
+        conn.execute("DELETE FROM sign_in_attempts")
+
+
+@pytest.mark.parametrize(("username", "password", "role"), demo.DEMO_SIGN_INS)
+def test_every_demo_sign_in_works(browser: Open, username: str, password: str, role: str) -> None:
+    person = browser(None)
+    assert person.sign_in(username, password).location == "/"
+    assert f'<span class="role">{role}</span>' in person.get("/").text
+
+
+def test_unknown_user_and_wrong_password_read_the_same(browser: Open) -> None:
+    pages = [browser(None).sign_in(name, "wrong") for name in ("arjun.agent", "nobody.here")]
+    assert [page.status_code for page in pages] == [401, 401]
+    unknown, wrong = (re.findall(r'role="alert"[^>]*>([^<]+)', page.text) for page in pages)
+    assert unknown == wrong == ["User name or password is not right."]
+
+
+def test_the_sixth_attempt_in_a_row_is_refused_even_with_the_right_password(browser: Open) -> None:
+    person = browser(None)
+    for _ in range(throttle.LIMIT_SAME_PERSON_AND_ADDRESS):
+        assert person.sign_in("vera.viewer", "wrong").status_code == 401
+    assert person.sign_in("vera.viewer").status_code == 429
+    assert person.sign_in("arjun.agent").status_code == 302  # somebody else at the same desk
+
+
+def test_the_right_password_after_some_mistakes_clears_them(browser: Open) -> None:
+    person = browser(None)
+    for _ in range(2):
+        for _ in range(throttle.LIMIT_SAME_PERSON_AND_ADDRESS - 1):
+            person.sign_in("anna.admin", "wrong")
+        assert person.sign_in("anna.admin").status_code == 302
+        person = browser(None)
+
+
+def test_signing_out_ends_the_session_for_a_kept_cookie_too(browser: Open) -> None:
+    person = browser(None)
+    person.sign_in("arjun.agent")
+    kept = person.client.get_cookie(COOKIE)
+    assert kept
+    person.submit("/", "/sign-out")
+    thief = browser(None)
+    thief.client.set_cookie(COOKIE, kept.value)
+    assert thief.get("/").location == "/sign-in?next=/"
+
+
+def test_a_changed_password_ends_the_sessions_made_with_the_old_one(browser: Open, office: Office) -> None:
+    with psycopg.connect(office.dsn) as conn:
+        added = conn.execute(
+            """
+            INSERT INTO people (username, name, role, password_hash, timezone)
+            SELECT 'nora.new', 'Nora New', role, password_hash, timezone FROM people WHERE username = 'arjun.agent'
+            RETURNING user_id
+            """
+        ).fetchone()
+    person = browser(None)
+    person.sign_in("nora.new")
+    assert person.get("/").status_code == 200
+    with psycopg.connect(office.dsn) as conn:
+        people.set_password(conn, added[0] if added else 0, "another password")
+    assert person.get("/").status_code == 302
+    assert person.sign_in("nora.new", "another password").status_code == 302
+
+
+def test_signing_in_leads_to_the_page_that_was_wanted(browser: Open) -> None:
+    person = browser(None)
+    wanted = person.get("/clients/?q=rao").location
+    assert wanted == "/sign-in?next=/clients/?q%3Drao"
+    answer = person.submit(wanted, "/sign-in", username="arjun.agent", password=demo.PASSWORD)
+    assert answer.location == "/clients/?q=rao"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["https://evil.example.test/", "//evil.example.test/", "/\\evil.example.test", "javascript:alert(1)", ""],
+)
+def test_signing_in_never_leads_to_another_site(browser: Open, elsewhere: str) -> None:
+    person = browser(None)
+    answer = person.submit("/sign-in", "/sign-in", username="arjun.agent", password=demo.PASSWORD, next=elsewhere)
+    assert answer.location == "/"
+
+
+def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: Open) -> None:
+    cookie = browser(None).sign_in("arjun.agent").headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+def test_a_null_character_in_the_form_is_a_wrong_password_not_a_defect(browser: Open) -> None:
+    assert browser(None).sign_in("arjun\0.agent", "x\0").status_code == 401
