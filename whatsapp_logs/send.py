@@ -59,7 +59,11 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
 
 def may_send_again(message: Message) -> bool:
     """Whether a message is known not to have arrived, and never will; an unconfirmed one may have."""
-    return message.status in FAILURES | {Status.CANCELED} and message.direction == "outbound" and not message.is_unconfirmed
+    return (
+        message.status in FAILURES | {Status.CANCELED}
+        and message.direction == "outbound"
+        and not message.is_unconfirmed
+    )
 
 
 def send_again(
@@ -67,7 +71,9 @@ def send_again(
 ) -> Message:
     """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may."""
     if not may_send_again(message):
-        raise InvalidInput("message", "Only a message that has failed can be sent again: this one arrived, or still may.")
+        raise InvalidInput(
+            "message", "Only a message that has failed can be sent again: this one arrived, or still may."
+        )
     template = None
     if message.template_sid is not None:
         template = Template(

@@ -77,6 +77,17 @@ class WhatsAppService:
         with self.transaction() as own:
             return send.queue_message(own, draft, config=self.config)
 
+    def send_again(self, message_id: int, *, created_by: str, request_key: str) -> Message:
+        """Send a failed message once more, as a new one; asked twice with one key, the first one's. See `send.send_again`."""
+        with self.transaction() as conn:
+            return send.send_again(
+                conn,
+                _found(messages.get(conn, message_id)),
+                created_by=created_by,
+                request_key=request_key,
+                config=self.config,
+            )
+
     def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:
         """Log a message that other code has sent; see `send.record_sent` for the facts. Told twice, it is one message."""
         if conn is not None:
@@ -150,6 +161,13 @@ class WhatsAppService:
         with self.transaction() as conn:
             return counts.total(conn, wanted) if wanted.is_counted else messages.count_up_to(conn, wanted)
 
+    def count_by_status(self, wanted: MessageFilter) -> dict[Status, int] | None:
+        """How many matching messages stand at each status; None when there are too many to count and no roll-up knows."""
+        with self.transaction() as conn:
+            if wanted.is_counted and not wanted.statuses:
+                return counts.by_status(conn, direction=wanted.direction, types=wanted.types)
+            return messages.count_by_status(conn, wanted)
+
     def message(self, message_id: int) -> Message:
         """The message of that id. Raises MessageNotFound."""
         with self.transaction() as conn:
@@ -164,6 +182,11 @@ class WhatsAppService:
         """A message's events in the order in which they happened."""
         with self.transaction() as conn:
             return status_events.timeline(conn, message_id)
+
+    def unmatched(self, *, limit: int = 100) -> list[StatusEvent]:
+        """Reports of messages that nobody knows, newest first."""
+        with self.transaction() as conn:
+            return status_events.parked(conn, limit=limit)
 
     def status_counts(self, *, types: tuple[str, ...] = ()) -> dict[Status, int]:
         """How many outgoing messages stand at each status, exact."""

@@ -28,6 +28,7 @@ class WhatsAppLogs:
         self.service = service
         self.layout = "whatsapp_logs/layout.html"
         self.csp: str | None = STRICT_CSP
+        self.current_user: Callable[[], Viewer | None] = lambda: None
         self.sign_in_url: Callable[[str], str] | None = None
         self.client_url: Link = lambda _id: None
         self.policy_url: Link = lambda _id: None
@@ -54,6 +55,7 @@ class WhatsAppLogs:
         blocks title, head and content. `sign_in_url(next)` is where somebody without a session is sent. `client_url(id)` and
         `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
         """
+        self.current_user = current_user
         self.layout = layout or self.layout
         self.csp = csp
         self.sign_in_url = sign_in_url

@@ -1,7 +1,81 @@
+"""The log's list: the page, its filter form, and what a visible page polls."""
+
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from whatsapp_logs.errors import MessageNotFound
+from whatsapp_logs.rights import Right
+from whatsapp_logs.web import details, listing, refreshes, words
+from whatsapp_logs.web.access import requires
+from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone
+from whatsapp_logs.web.notices import take_notice
 
 
 def register(blueprint: Blueprint) -> None:
-    """Add the routes."""
+    """Add the list and everything that is reached from it."""
+    blueprint.context_processor(words.for_templates)
+    blueprint.add_url_rule("/whatsapp_logs", "page", page)
+    blueprint.add_url_rule("/whatsapp_logs", "search", search, methods=["POST"])
+    blueprint.add_url_rule("/whatsapp_logs/live", "live", live)
+    blueprint.add_url_rule("/whatsapp_logs/unmatched", "unmatched", unmatched)
+    details.register(blueprint)
+    refreshes.register(blueprint)
+
+
+@requires(Right.SEE)
+def page() -> str | BaseResponse:
+    """The whole page. An old address with a phone number in it is answered with one that holds none."""
+    typed = request.args.get("phone_filter", "").strip()
+    if typed and typed.lower() != "all":
+        return redirect(asked_by_old_phone(typed).url(), 303)
+    here = asked()
+    found = listing.read(_service(), here)
+    if not found.rows and here.after is not None:  # everything newer fits on the first page by now
+        return redirect(here.url(), 303)
+    if not found.rows and here.offset:
+        raise MessageNotFound("The list has no such page. Go back to the first one.")
+    return _render("whatsapp_logs/whatsapp_logs.html", found, run=refreshes.worth_showing(), notice=take_notice())
+
+
+@requires(Right.SEE)
+def search() -> BaseResponse:
+    """The filter form, sent by POST so that a phone number never stands in an address."""
+    return redirect(asked_by_form(request.form.to_dict(flat=False)).url(), 303)
+
+
+@requires(Right.SEE)
+def live() -> str | Response:
+    """The list again if anything visible has changed since `seen`, else 204: one page query, nothing rendered."""
+    here = asked()
+    if request.args.get("seen") == listing.digest(_service(), here):
+        return Response(status=204)
+    return _render("whatsapp_logs/_live.html", listing.read(_service(), here))
+
+
+@requires(Right.SEE)
+def unmatched() -> str:
+    """Reports of messages that are not in the log."""
+    return render_template("whatsapp_logs/unmatched.html", events=_service().unmatched())
+
+
+def _render(template: str, found: listing.Listing, **more: Any) -> str:
+    g.whatsapp_logs_now = found.now
+    seen = listing.fingerprint(found.page, found.figures, found.asked, found.now)
+    return render_template(
+        template,
+        found=found,
+        asked=found.asked,
+        wanted=found.asked.wanted,
+        types=found.types,
+        seen=seen,
+        **words.names(found.rows),
+        **more,
+    )
+
+
+def _service() -> Any:
+    return current_app.extensions["whatsapp_logs"].service

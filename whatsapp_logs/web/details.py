@@ -1,0 +1,150 @@
+"""One message: its own page and the same block in a dialog, its document, asking Twilio again, sending it again."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from whatsapp_logs.errors import InvalidInput, MessageNotFound, ProviderError, ProviderNotConfigured
+from whatsapp_logs.message import Message
+from whatsapp_logs.rights import Right
+from whatsapp_logs.send import may_send_again
+from whatsapp_logs.twilio.error_codes import explain
+from whatsapp_logs.web import words
+from whatsapp_logs.web.access import requires, viewer
+from whatsapp_logs.web.notices import leave_notice, take_notice
+
+_ROOT = "/whatsapp_logs/messages/<int:message_id>"
+_MAX_ID = 2**63 - 1
+# What a browser may show in place; everything else is offered for download.
+_SHOWN_INLINE = frozenset({"application/pdf", "image/png", "image/jpeg", "image/gif", "image/webp"})
+_DOCUMENT_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; object-src 'self'; frame-ancestors 'self'"
+)
+
+
+def register(blueprint: Blueprint) -> None:
+    """Add the routes."""
+    blueprint.add_url_rule(_ROOT, "message", message)
+    blueprint.add_url_rule(f"{_ROOT}/document", "document", document)
+    blueprint.add_url_rule(f"{_ROOT}/refresh", "refresh", refresh, methods=["POST"])
+    blueprint.add_url_rule(f"{_ROOT}/resend", "resend", resend, methods=["POST"])
+
+
+@requires(Right.SEE)
+def message(message_id: int) -> str | Response:
+    """The message; for a script only its block, and 204 when nothing has changed since `seen`."""
+    shown = _message(message_id)
+    seen = _fingerprint(shown)
+    if request.args.get("seen") == seen:
+        return Response(status=204)
+    return _render(shown, seen=seen, notice=take_notice())
+
+
+@requires(Right.NUMBERS)
+def document(message_id: int) -> Response:
+    """The document that went with the message."""
+    shown = _message(message_id)
+    if shown.media_id is None:
+        raise MessageNotFound("This message has no document.")
+    file = _service().document(shown.media_id)
+    inline = file.content_type in _SHOWN_INLINE
+    response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
+    response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=file.filename)
+    response.headers["Content-Security-Policy"] = _DOCUMENT_CSP
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@requires(Right.REFRESH)
+def refresh(message_id: int) -> str | BaseResponse:
+    """Ask Twilio about this message now."""
+    shown = _message(message_id)
+    try:
+        outcome = _service().refresh_message(shown)
+    except (ProviderError, ProviderNotConfigured) as error:
+        notice = ("bad", str(error))
+    else:
+        notice = ("ok", _outcome_words(shown, changed=bool(outcome and outcome.changed)))
+    if "HX-Request" in request.headers:
+        again = _message(message_id)
+        return _render(again, seen=_fingerprint(again), notice=notice)
+    leave_notice(notice[1], tone=notice[0])
+    return redirect(url_for(".message", message_id=message_id), 303)
+
+
+@requires(Right.SEND)
+def resend(message_id: int) -> str | BaseResponse:
+    """Send a failed message again as a new one: the first press shows what will happen, the second does it."""
+    shown = _message(message_id)
+    if not may_send_again(shown):
+        raise InvalidInput(
+            "message", "Only a message that has failed can be sent again: this one arrived, or still may."
+        )
+    key = request.form.get("request_key", "")
+    if request.form.get("confirm") != "yes" or not key:
+        template = "_resend.html" if "HX-Request" in request.headers else "resend.html"
+        return render_template(
+            f"whatsapp_logs/{template}",
+            message=shown,
+            advice=explain(shown.error_code),
+            request_key=f"resend-{secrets.token_urlsafe(12)}",
+            **words.names([shown]),
+        )
+    sent = _service().send_again(message_id, created_by=viewer().name, request_key=key[:80])
+    notice = ("ok", "This is the new message. It is on its way as soon as Twilio takes it.")
+    if "HX-Request" in request.headers:
+        return _render(sent, seen=_fingerprint(sent), notice=notice)
+    leave_notice(notice[1])
+    return redirect(url_for(".message", message_id=sent.id), 303)
+
+
+def _message(message_id: int) -> Message:
+    if message_id > _MAX_ID:
+        raise MessageNotFound()
+    found: Message = _service().message(message_id)
+    return found
+
+
+def _fingerprint(shown: Message) -> str:
+    age = words.Words(viewer())
+    told = (
+        shown.id,
+        shown.updated_at,
+        shown.last_status_check,
+        age.relative(shown.created_at),
+        age.status(shown).detail,
+    )
+    return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
+
+
+def _outcome_words(before: Message, *, changed: bool) -> str:
+    after = _message(before.id)
+    if after.status is not before.status:
+        return f"Twilio says: {after.status}."
+    if after.provider_id is None:
+        return "Twilio’s list does not show this message yet. It is looked up again every minute."
+    return "Twilio had more to tell; see below." if changed else "Nothing new: Twilio says the same."
+
+
+def _render(shown: Message, **more: Any) -> str:
+    g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
+    template = "_message.html" if "HX-Request" in request.headers else "message.html"
+    advice = explain(shown.error_code)
+    return render_template(
+        f"whatsapp_logs/{template}",
+        message=shown,
+        events=_service().timeline(shown.id),
+        advice=advice,
+        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no"),
+        **words.names([shown]),
+        **more,
+    )
+
+
+def _service() -> Any:
+    return current_app.extensions["whatsapp_logs"].service

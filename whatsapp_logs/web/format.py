@@ -1,0 +1,215 @@
+"""Words for people: times in the viewer's zone, numbers, statuses. Pure: whoever calls says what time it is and where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup, escape
+
+from whatsapp_logs.message import FAILURES, Message, Status
+from whatsapp_logs.store.messages import COUNT_LIMIT
+from whatsapp_logs.twilio.error_codes import explain
+
+_THIN = "\u202f"  # narrow no-break space between thousands
+_SILENT = timedelta(days=1)  # a message sent so long ago without news deserves to be pointed out
+_ICONS = {
+    Status.SCHEDULED: "clock",
+    Status.QUEUED: "clock",
+    Status.SENDING: "arrow",
+    Status.SENT: "tick",
+    Status.CANCELED: "stop",
+    Status.FAILED: "alert",
+    Status.UNDELIVERED: "alert",
+    Status.DELIVERED: "ticks",
+    Status.READ: "ticks",
+    Status.RECEIVED: "reply",
+}
+_SOURCES = {
+    "send": "our request",
+    "callback": "Twilio’s callback",
+    "refresh": "asking Twilio",
+    "reconcile": "Twilio’s list",
+    "import": "the old log",
+}
+# WhatsApp's own marks: *bold*, _italic_, ~struck~, ```mono```; a mark counts at the edge of a word only.
+_MARKS = tuple(
+    (re.compile(rf"(?<![\w{mark}]){mark}(?=\S)([^\n{mark}]+?)(?<=\S){mark}(?![\w{mark}])"), tag)
+    for mark, tag in ((r"\*", "b"), ("_", "i"), ("~", "s"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusWords:
+    """A status as a row shows it: an icon's name, a word, what is to be said beside it, and how it should feel.
+
+    `tone` is quiet, ok, read, warn or bad.
+    """
+
+    icon: str
+    word: str
+    detail: str
+    tone: str
+
+
+def number(value: int) -> str:
+    """A whole number with its thousands set apart: "1 234"."""
+    return f"{value:,}".replace(",", _THIN)
+
+
+def counted(value: int) -> str:
+    """A number of rows that was not counted any further than `COUNT_LIMIT`: "10 000+"."""
+    return f"{number(COUNT_LIMIT)}+" if value > COUNT_LIMIT else number(value)
+
+
+def percent(part: int, whole: int) -> str:
+    """A share with one decimal, rounded away from "all" and "none": 9 999 of 10 000 is 99.9 %, not 100."""
+    if whole == 0:
+        return "–"
+    tenths = part * 1000 // whole
+    if tenths == 0 and part:
+        return f"< 0.1{_THIN}%"
+    return f"{tenths // 10}.{tenths % 10}{_THIN}%" if 0 < tenths < 1000 else f"{tenths // 10}{_THIN}%"
+
+
+def clock(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
+    """A moment as short as it stays clear: "15:04", "21 Nov, 15:04", "21 Nov 2025, 15:04"."""
+    local, today = moment.astimezone(zone), now.astimezone(zone).date()
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    if local.year == today.year:
+        return f"{local.day} {local:%b, %H:%M}"
+    return f"{local.day} {local:%b %Y, %H:%M}"
+
+
+def second(moment: datetime, *, zone: ZoneInfo) -> str:
+    """The time of day with seconds."""
+    return f"{moment.astimezone(zone):%H:%M:%S}"
+
+
+def full(moment: datetime, *, zone: ZoneInfo) -> str:
+    """A moment with nothing left to guess: "Mon 23 Nov 2026, 15:04:11 GMT"."""
+    local = moment.astimezone(zone)
+    return f"{local:%a} {local.day} {local:%b %Y, %H:%M:%S} {zone_name(local)}"
+
+
+def zone_name(local: datetime) -> str:
+    """The zone's short name at that moment: "GMT", "IST"; as an offset where it has none."""
+    name = local.tzname() or ""
+    return name if name[:1].isalpha() else f"UTC{name}"
+
+
+def relative(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
+    """How long ago: "just now", "3 min ago", "2 h ago", "yesterday", "3 days ago", then the day."""
+    age = now - moment
+    if age < timedelta(seconds=45):
+        return "just now"
+    if age < timedelta(hours=1):
+        return f"{max(1, int(age.total_seconds() // 60))} min ago"
+    local, today = moment.astimezone(zone), now.astimezone(zone).date()
+    days = (today - local.date()).days
+    if days <= 0 or age < timedelta(hours=12):
+        return f"{int(age.total_seconds() // 3600)} h ago"
+    if days == 1:
+        return "yesterday"
+    if days < 7:
+        return f"{days} days ago"
+    return f"{local.day} {local:%b}" if local.year == today.year else f"{local.day} {local:%b %Y}"
+
+
+def gap(earlier: datetime, later: datetime) -> str:
+    """The time between two moments: "2 s", "4 min", "1 h 20 min", "3 days"; "at once" below a second."""
+    seconds = int((later - earlier).total_seconds())
+    if seconds < 1:
+        return "at once"
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min" + (f" {seconds % 60} s" if seconds % 60 and seconds < 600 else "")
+    if seconds < 48 * 3600:
+        minutes = seconds % 3600 // 60
+        return f"{seconds // 3600} h" + (f" {minutes} min" if minutes else "")
+    return f"{seconds // 86400} days"
+
+
+def message_type(name: str) -> str:
+    """A message type as people say it: "Policy document"."""
+    return name.replace("_", " ").strip().capitalize() or "–"
+
+
+def source(word: str) -> str:
+    """Where a report came from, after "by": "Twilio’s callback"."""
+    return _SOURCES.get(word, word)
+
+
+def price(amount: Decimal | None, unit: str | None) -> str:
+    """Twilio's price; its sign (a charge is negative) is for bookkeepers."""
+    return "pending" if amount is None else f"{abs(amount).normalize():f} {unit or ''}".strip()
+
+
+def status_label(status: Status) -> str:
+    """The status as a word."""
+    return status.value.capitalize()
+
+
+def status_icon(status: Status) -> str:
+    """The name of the status's icon."""
+    return _ICONS[status]
+
+
+def status_tone(status: Status) -> str:
+    """How the status should feel: quiet, ok, read or bad."""
+    if status in FAILURES:
+        return "bad"
+    return {Status.DELIVERED: "ok", Status.READ: "read"}.get(status, "quiet")
+
+
+def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWords:
+    """Where a message stands, in words; doubt and delay are said, not hidden."""
+    status = message.status
+
+    def at(moment: datetime | None) -> str:
+        return clock(moment or message.updated_at, zone=zone, now=now)
+
+    if message.is_unconfirmed and not status.is_final:
+        return StatusWords("question", "Unconfirmed", "Twilio’s answer was lost; being looked up", "warn")
+    if status is Status.QUEUED and message.retry_at and message.wait_reason:
+        reason = message.wait_reason.partition(".")[0]
+        return StatusWords("clock", "Waiting", f"{reason}, next try {at(message.retry_at)}", "warn")
+    if message.send_at and message.send_at > now and status in (Status.SCHEDULED, Status.QUEUED):
+        return StatusWords("clock", "Scheduled", f"for {at(message.send_at)}", "quiet")
+    if status is Status.SENT and now - (message.sent_at or message.created_at) >= _SILENT:
+        days = (now - (message.sent_at or message.created_at)).days
+        return StatusWords("tick", "Sent", f"not confirmed for {days} day{'s'[: days > 1]}", "warn")
+    if status in FAILURES:
+        advice = explain(message.error_code)
+        reason = advice.title if advice and advice.is_known else (message.error_message or at(message.failed_at))
+        return StatusWords("alert", status_label(status), reason, "bad")
+    details = {
+        Status.SCHEDULED: f"since {at(message.created_at)}",
+        Status.QUEUED: f"since {at(message.created_at)}",
+        Status.SENDING: f"since {at(message.claimed_at or message.created_at)}",
+        Status.SENT: f"delivering since {at(message.sent_at)}",
+        Status.CANCELED: at(message.failed_at),
+        Status.DELIVERED: at(message.delivered_at),
+        Status.READ: at(message.read_at),
+        Status.RECEIVED: at(message.created_at),
+    }
+    return StatusWords(status_icon(status), status_label(status), details[status], status_tone(status))
+
+
+def first_words(text: str | None, *, length: int = 120) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join((text or "").split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def as_whatsapp(text: str) -> Markup:
+    """A text as WhatsApp shows it, with its marks for bold, italic and struck; everything else is inert."""
+    html = str(escape(text))
+    for pattern, tag in _MARKS:
+        html = pattern.sub(rf"<{tag}>\1</{tag}>", html)
+    return Markup(html)

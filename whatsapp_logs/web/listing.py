@@ -1,0 +1,174 @@
+"""The list as data: one page of messages, the figures above it, the counts beside the filters. Rendering comes later, if at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message, Status
+from whatsapp_logs.store.messages import Page
+from whatsapp_logs.web import format
+from whatsapp_logs.web.asking import ROWS, Asked
+
+if TYPE_CHECKING:
+    from whatsapp_logs.service import WhatsAppService
+
+_WARN_ABOVE = 0.03  # share of failures among what reached an end
+_MOVING_FOR = timedelta(minutes=15)  # so long a delivered message is watched closely: it is often read soon
+_ALWAYS_SHOWN = (Status.QUEUED, Status.SENDING, Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The log's totals, from exact counts per status. In-flight messages are neither successes nor failures."""
+
+    by_status: Mapping[Status, int]
+
+    def of(self, statuses: frozenset[Status]) -> int:
+        """How many stand at one of these."""
+        return sum(self.by_status.get(status, 0) for status in statuses)
+
+    @property
+    def total(self) -> int:
+        """All outgoing messages."""
+        return sum(self.by_status.values())
+
+    @property
+    def reached(self) -> int:
+        """Delivered, whether read or not."""
+        return self.of(REACHED)
+
+    @property
+    def failed(self) -> int:
+        """Failed or undelivered."""
+        return self.of(FAILURES)
+
+    @property
+    def read(self) -> int:
+        """Read, as far as the recipients let us know."""
+        return self.by_status.get(Status.READ, 0)
+
+    @property
+    def canceled(self) -> int:
+        """Called back before they were sent."""
+        return self.by_status.get(Status.CANCELED, 0)
+
+    @property
+    def ended(self) -> int:
+        """What the success rate is divided by; canceled messages were never meant to arrive."""
+        return self.reached + self.failed
+
+    @property
+    def in_flight(self) -> int:
+        """Not at an end."""
+        return self.of(IN_FLIGHT)
+
+    @property
+    def many_fail(self) -> bool:
+        """Whether the failure rate is a warning."""
+        return self.failed > _WARN_ABOVE * self.ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What the list page shows. `filtered` counts per status within the filter; None when there is too much to count."""
+
+    asked: Asked
+    page: Page
+    figures: Figures
+    filtered: Mapping[Status, int] | None
+    types: list[str]
+    total: int
+    now: datetime
+
+    @property
+    def rows(self) -> list[Message]:
+        """The messages shown, newest first."""
+        return self.page.messages
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something shown may change any moment."""
+        return any(_is_moving(message, self.now) for message in self.rows)
+
+    @property
+    def statuses(self) -> list[Status]:
+        """The statuses to choose from, in their order."""
+        occurring = self.filtered if self.filtered is not None else self.figures.by_status
+        chosen = self.asked.wanted.statuses
+        return [
+            status
+            for status in Status
+            if status is not Status.RECEIVED and (status in _ALWAYS_SHOWN or status in chosen or occurring.get(status))
+        ]
+
+    @property
+    def place(self) -> str:
+        """Which rows these are: "1 – 50 of 1 234"."""
+        first, last = self.asked.row, self.asked.row + len(self.rows) - 1
+        total = max(self.total, last)
+        words = format.number(total) if self.asked.wanted.is_counted else format.counted(total)
+        return f"{format.number(first)} – {format.number(last)} of {words}"
+
+    @property
+    def older_url(self) -> str:
+        """The next page's address."""
+        assert self.page.older
+        return self.asked.url(before=self.page.older.encode(), row=self.asked.row + len(self.rows))
+
+    @property
+    def newer_url(self) -> str:
+        """The previous page's address; the first page is named without a place, so that new messages appear on it."""
+        assert self.page.newer
+        row = self.asked.row - ROWS
+        return self.asked.url() if row <= 1 else self.asked.url(after=self.page.newer.encode(), row=row)
+
+
+def read(service: WhatsAppService, asked: Asked) -> Listing:
+    """Read everything the page shows."""
+    now = datetime.now(UTC)
+    page = _page(service, asked)
+    figures = Figures(service.status_counts())
+    filtered = service.count_by_status(asked.wanted.only())
+    if filtered is not None:
+        chosen = asked.wanted.statuses
+        total = sum(n for status, n in filtered.items() if not chosen or status in chosen)
+    else:
+        total = service.count(asked.wanted)
+    return Listing(
+        asked=asked, page=page, figures=figures, filtered=filtered, types=service.message_types(), total=total, now=now
+    )
+
+
+def digest(service: WhatsAppService, asked: Asked) -> str:
+    """A fingerprint of all that can be seen to change: rows, figures, and the words that age."""
+    now = datetime.now(UTC)
+    return fingerprint(_page(service, asked), Figures(service.status_counts()), asked, now)
+
+
+def fingerprint(page: Page, figures: Figures, asked: Asked, now: datetime) -> str:
+    """The digest of what has been read already."""
+    zone = asked.wanted.zone
+    seen = [
+        (
+            message.id,
+            message.updated_at,
+            format.relative(message.created_at, zone=zone, now=now),
+            format.status_words(message, zone=zone, now=now).detail,
+        )
+        for message in page.messages
+    ]
+    return hashlib.blake2b(repr((seen, sorted(figures.by_status.items()))).encode(), digest_size=8).hexdigest()
+
+
+def _page(service: WhatsAppService, asked: Asked) -> Page:
+    return service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
+
+
+def _is_moving(message: Message, now: datetime) -> bool:
+    if message.status in (Status.QUEUED, Status.SENDING, Status.SENT):
+        return now - message.created_at < timedelta(days=1)
+    return message.status is Status.DELIVERED and now - (message.delivered_at or message.created_at) < _MOVING_FOR

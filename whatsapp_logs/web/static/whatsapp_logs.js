@@ -1,0 +1,167 @@
+// The log page's own script: what HTML alone cannot do. Everything here is a comfort; the pages work without it.
+(() => {
+  "use strict";
+  // Set here and not in a <meta>, so that it holds on a portal's own pages with a widget too. htmx reads it at DOMContentLoaded.
+  Object.assign(htmx.config, {
+    includeIndicatorStyles: false, allowEval: false, selfRequestsOnly: true, historyEnabled: false, historyCacheSize: 0,
+    timeout: 15000, scrollBehavior: "instant",
+  });
+
+  const $ = (id) => document.getElementById(id);
+  const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for every second
+  const SLOWEST_MS = 30000;
+  let lastSign = Date.now();
+  let lost = 0;
+
+  // --- the viewer's zone, for whoever has none in the portal ---
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && !document.cookie.includes(`whatsapp_logs_zone=${zone}`)) {
+    document.cookie = `whatsapp_logs_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+  }
+
+  // --- live: every [data-wl-live] asks for its news, each at its own pace, while the page is seen ---
+  const due = new WeakMap();
+  const asked = new WeakMap();
+
+  const pace = (element) => (Date.now() - lastSign < WATCHED_MS ? 1000 : Number(element.dataset.wlLive));
+
+  const tick = () => {
+    if (document.hidden) return;
+    const now = Date.now();
+    for (const element of document.querySelectorAll("[data-wl-live]")) {
+      if (now >= (due.get(element) ?? now + 0) && !element.classList.contains("htmx-request")) {
+        due.set(element, now + pace(element));
+        asked.set(element, now);
+        htmx.trigger(element, "wl:poll");
+      }
+    }
+  };
+
+  const say = (text) => {
+    const place = $("wl-dialog")?.open ? $("wl-said-inside") : $("wl-said");
+    if (place) place.textContent = text;
+  };
+
+  const show = (state, text) => {
+    const line = $("wl-state");
+    if (!line || (line.dataset.state === state && $("wl-state-text").textContent === text)) return;
+    line.dataset.state = state;
+    $("wl-state-text").textContent = text;
+  };
+
+  const connected = () => {
+    if (lost) say("The connection is back.");
+    lost = 0;
+    if ($("wl-state")) show("live", "Live");
+  };
+
+  const disconnected = (status) => {
+    lost += 1;
+    const texts = {
+      401: "You are signed out. Reload the page to sign in.",
+      403: "You may no longer see this. Reload the page.",
+      503: "The log cannot be reached just now. Trying again…",
+    };
+    const text = texts[status] ?? (status ? "The server does not answer properly. Trying again…" : "Connection lost. Trying again…");
+    if (lost === 1) say(text);
+    show("lost", text);
+  };
+
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    const element = detail.elt;
+    if (!element.matches?.("[data-wl-live]") || detail.requestConfig.verb !== "get") return;
+    const now = Date.now();
+    if (detail.successful) connected();
+    else disconnected(detail.xhr.status);
+    // Back off with the server's answer time, and further with every failure in a row.
+    const wait = lost ? 1000 * 2 ** Math.min(lost, 5) : Math.max(pace(element), 10 * (now - (asked.get(element) ?? now)));
+    due.set(element, now + Math.min(wait, SLOWEST_MS));
+  });
+
+  // --- what changed, in one sentence and one quiet flash ---
+  const rows = (root) => new Map([...root.querySelectorAll("[data-wl-row]")].map((row) => [row.id, row.dataset.wlRow]));
+  let before = new Map();
+  document.addEventListener("htmx:beforeSwap", () => { before = rows(document); });
+  document.addEventListener("htmx:afterSettle", ({ detail }) => {
+    if (detail.requestConfig?.verb !== "get" || !before.size) return;
+    const changed = [...document.querySelectorAll("[data-wl-row]")].filter((row) => before.get(row.id) !== row.dataset.wlRow);
+    for (const row of changed) {
+      row.classList.remove("wl-changed");
+      void row.offsetWidth; // begins the animation anew
+      row.classList.add("wl-changed");
+    }
+    const told = $("wl-dialog")?.open ? changed.filter((row) => row.id === "wl-message") : changed;
+    if (told.length === 1) say(`${told[0].dataset.wlSaid}.`);
+    else if (told.length) say(`${told.length} messages changed.`);
+    before = rows(document);
+  });
+
+  // --- the message in a dialog; the focus returns to where it came from ---
+  const dialog = $("wl-dialog");
+  let opener = null;
+
+  const open = async (link) => {
+    opener = link.id;
+    $("wl-details").innerHTML = '<p class="wl-message wl-soft" id="wl-loading">Loading the message…</p>';
+    if (!dialog.open) dialog.showModal();
+    await htmx.ajax("GET", link.href, { target: "#wl-details", swap: "innerHTML" });
+    if ($("wl-loading")) {
+      $("wl-loading").innerHTML = '<span role="alert">The message cannot be shown just now.</span> <a>Open it as a page</a>';
+      $("wl-loading").querySelector("a").href = link.href;
+    }
+    $("wl-message-title")?.focus();
+  };
+
+  dialog?.addEventListener("close", () => {
+    $("wl-details").replaceChildren();
+    (document.getElementById(opener) ?? document.querySelector(".wl-open"))?.focus();
+  });
+  dialog?.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a.wl-open, a.wl-open-inside");
+    if (!link || !dialog || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    open(link);
+  });
+
+  // --- keyboard ---
+  const step = (by) => {
+    const links = [...document.querySelectorAll(".wl-open")];
+    const at = links.indexOf(document.activeElement);
+    const next = links[at < 0 ? 0 : Math.max(0, Math.min(links.length - 1, at + by))];
+    next?.focus();
+    next?.closest("tr")?.scrollIntoView({ block: "nearest" });
+  };
+  const keys = {
+    "/": () => $("wl-phone")?.focus(),
+    j: () => step(1),
+    k: () => step(-1),
+    r: () => (document.querySelector("#wl-message [data-wl-refresh]") ?? document.querySelector(".wl-top form button"))?.click(),
+    "?": () => $("wl-keys")?.showModal(),
+  };
+  document.addEventListener("keydown", (event) => {
+    lastSign = Date.now();
+    if (event.key === "Escape") $("wl")?.classList.add("wl-quiet-tips");
+    const typing = event.target.closest?.("input, select, textarea, [contenteditable]");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("wl") || !(event.key in keys)) return;
+    if (document.querySelector("dialog[open]") && event.key !== "r") return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+
+  const sign = () => { lastSign = Date.now(); $("wl")?.classList.remove("wl-quiet-tips"); };
+  for (const name of ["pointermove", "focusin", "scroll"]) document.addEventListener(name, sign, { passive: true });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) { lastSign = Date.now(); tick(); } });
+  window.addEventListener("online", () => { lost = 0; tick(); });
+
+  document.addEventListener("DOMContentLoaded", () => {
+    if ($("wl-show-keys")) {
+      $("wl-show-keys").hidden = false;
+      $("wl-show-keys").addEventListener("click", keys["?"]);
+    }
+    const begin = Date.now() + 1000;
+    for (const element of document.querySelectorAll("[data-wl-live]")) due.set(element, begin);
+    setInterval(tick, 200);
+  });
+})();

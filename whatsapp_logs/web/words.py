@@ -1,0 +1,110 @@
+"""What templates may say: format's words bound to this request's viewer, zone and moment, and the portal's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from flask import current_app, g
+
+from whatsapp_logs import phone
+from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
+from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.twilio.error_codes import explain
+from whatsapp_logs.web import access, asking, assets, format
+
+
+class Words:
+    """The words of one request; templates know it as `w`."""
+
+    def __init__(self, person: Viewer) -> None:
+        self.viewer = person
+        self.zone = asking.zone(person)
+        self.now: datetime = g.get("whatsapp_logs_now") or datetime.now(UTC)
+        self.sees_numbers = person.may(Right.NUMBERS)
+        self.may_refresh = person.may(Right.REFRESH)
+        self.may_send = person.may(Right.SEND)
+
+    def address(self, text: str | None) -> str:
+        """A phone number as this viewer may see it."""
+        if not text:
+            return "–"
+        return phone.pretty(text) if self.sees_numbers else phone.masked(text)
+
+    def other_side(self, message: Message) -> str | None:
+        """The customer's address: the recipient, or the sender of a message to us."""
+        return message.sender if message.direction == "inbound" else message.recipient
+
+    def clock(self, moment: datetime) -> str:
+        """Short: "15:04"."""
+        return format.clock(moment, zone=self.zone, now=self.now)
+
+    def second(self, moment: datetime) -> str:
+        """ "15:04:11"."""
+        return format.second(moment, zone=self.zone)
+
+    def day(self, moment: datetime) -> str:
+        """The day alone: "23 Nov"."""
+        local = moment.astimezone(self.zone)
+        return f"{local.day} {local:%b}" if local.year == self.now.year else f"{local.day} {local:%b %Y}"
+
+    def full(self, moment: datetime) -> str:
+        """Nothing left to guess."""
+        return format.full(moment, zone=self.zone)
+
+    def relative(self, moment: datetime) -> str:
+        """How long ago."""
+        return format.relative(moment, zone=self.zone, now=self.now)
+
+    def status(self, message: Message) -> format.StatusWords:
+        """Where a message stands, in words."""
+        return format.status_words(message, zone=self.zone, now=self.now)
+
+    @property
+    def zone_name(self) -> str:
+        """The zone's short name just now."""
+        return format.zone_name(self.now.astimezone(self.zone))
+
+    @property
+    def presets(self) -> list[tuple[str, date]]:
+        """Ranges for one click: the label and the first day."""
+        today = self.now.astimezone(self.zone).date()
+        return [(label, today - timedelta(days=back)) for label, back in (("Today", 0), ("7 days", 6), ("30 days", 29))]
+
+
+def for_templates() -> dict[str, Any]:
+    """What every template of ours finds."""
+    extension = current_app.extensions["whatsapp_logs"]
+    person = g.get("whatsapp_logs_viewer")
+    return {
+        "layout": extension.layout,
+        "w": None if person is None else Words(person),
+        "f": format,
+        "explain": explain,
+        "assets": assets,
+        "wl_csrf": access.csrf_token,
+        "simulated": extension.service.config.simulated,
+        "twilio_configured": extension.service.config.twilio_configured,
+        "IN_FLIGHT": sorted(IN_FLIGHT, key=lambda status: status.rank),
+        "REACHED": sorted(REACHED, key=lambda status: status.rank),
+        "FAILURES": sorted(FAILURES, key=lambda status: status.rank),
+    }
+
+
+def names(messages: Iterable[Message]) -> dict[str, Any]:
+    """The portal's names and links for these messages' clients and policies."""
+    extension = current_app.extensions["whatsapp_logs"]
+    rows: Sequence[Message] = list(messages)
+    clients = sorted({row.client_id for row in rows if row.client_id is not None})
+    policies = sorted({row.policy_id for row in rows if row.policy_id is not None})
+    return {
+        "clients": _asked_for(extension.client_names, clients),
+        "policies": _asked_for(extension.policy_names, policies),
+        "client_url": extension.client_url,
+        "policy_url": extension.policy_url,
+    }
+
+
+def _asked_for(look_up: Any, ids: list[str]) -> dict[str, str]:
+    return dict(look_up(ids)) if ids else {}
