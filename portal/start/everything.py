@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ BLOCKING_THREADS = 4  # Of granian: each answers one request at a time.
 def start(given: Mapping[str, str]) -> None:
     """Run the portal until Ctrl-C or SIGTERM; CannotStart, PostgresUnavailable or StartFailed say why not."""
     place = Place.from_env(given)
+    os.umask(0o077)  # What the parts write (logs, the simulator's messages) is for their owner alone.
     with only_one(place):
         ports = choose_ports(place)
         note_ports(place, ports)

@@ -75,7 +75,7 @@ class Server:
 
     def start(self) -> str:
         """Return the DSN of a server that takes connections, whatever an earlier one left behind."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        _make_home(self.home, self._account)
         with _locked(self.home / "start.lock"):
             if not self._join_running():
                 self._end_orphans()
@@ -248,14 +248,15 @@ class Server:
 def _home(data_dir: Path, account: Account | None) -> Path:
     """Return `data_dir`, or a folder of the machine named after it when PostgreSQL's account cannot get there."""
     wanted = data_dir.resolve()
-    wanted.mkdir(parents=True, exist_ok=True)
-    if account is None:
-        wanted.chmod(0o700)
-        return wanted
-    wanted.chmod(0o711)  # To pass through, not to list; the data below is closed to all but its owner.
+    _make_home(wanted, account)
     if can_enter(wanted, account):
         return wanted
     return shared_folder() / f"database-{hashlib.sha256(str(wanted).encode()).hexdigest()[:12]}"
+
+
+def _make_home(home: Path, account: Account | None) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o711 if account else 0o700)  # To pass through, not to list; what is inside is closed to all others.
 
 
 def _socket_folder(home: Path) -> Path:
