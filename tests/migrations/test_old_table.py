@@ -213,13 +213,6 @@ def test_deleting_a_client_neither_fails_nor_takes_the_evidence_along(old: str) 
     assert rows(old, f"SELECT client_id FROM {ASIDE}") == [{"client_id": 1}]
 
 
-def test_a_row_level_policy_hides_no_row_from_the_import(old: str) -> None:
-    write_old(old)
-    run(old, "ALTER TABLE whatsapp_logs ENABLE ROW LEVEL SECURITY; ALTER TABLE whatsapp_logs FORCE ROW LEVEL SECURITY")
-    migrate.apply(old)
-    assert len(rows(old, "SELECT FROM whatsapp_logs")) == 1
-
-
 def test_what_still_refers_to_the_old_table_is_named(old: str) -> None:
     run(old, "CREATE VIEW failed_messages AS SELECT * FROM whatsapp_logs WHERE status = 'failed'")
     told: list[str] = []

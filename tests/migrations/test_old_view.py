@@ -212,25 +212,32 @@ def test_a_row_is_found_by_sid_through_the_index(conn: Conn) -> None:
         assert "Index Cond" in plan, plan
 
 
-def test_writers_of_one_message_meet_no_deadlock(empty: str, conn: Conn) -> None:
+def test_old_code_and_callbacks_of_one_message_meet_no_deadlock(empty: str, conn: Conn) -> None:
     insert(conn)
     failures: list[psycopg.Error] = []
 
-    def write(word: str) -> None:
+    def poll(own: Conn, number: int) -> None:
+        update(own, "status = %s, last_status_check = clock_timestamp()", f"odd{number}")
+
+    def call_back(own: Conn, number: int) -> None:
+        report = f'[{{"provider_id": "{SID}", "provider_status": "word{number}"}}]'
+        own.execute("SELECT whatsapp_logs.record(%s, 'callback')", (report,))
+
+    def work(act: Callable[[Conn, int], None]) -> None:
         try:
             with psycopg.connect(empty, autocommit=True, row_factory=dict_row) as own:
-                for number in range(20):
-                    update(own, "status = %s, last_status_check = now()", f"{word}{number if number % 2 else ''}")
+                for number in range(60):
+                    act(own, number)
         except psycopg.Error as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write, args=(word,)) for word in ("sent", "delivered", "read", "queued")]
+    threads = [threading.Thread(target=work, args=(act,)) for act in (poll, poll, call_back, call_back)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    assert messages(conn)[0]["status"] == "read"
+    assert len(words(conn)) == 1 + 60 + 60
 
 
 def test_the_words_of_the_database_are_those_of_the_program(conn: Conn) -> None:

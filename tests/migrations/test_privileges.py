@@ -100,6 +100,32 @@ def test_a_role_that_used_the_old_table_uses_the_view(new_empty: Callable[..., s
             conn.execute("INSERT INTO whatsapp_logs.messages (recipient) VALUES ('+447700900123')")
 
 
+GRANTS = """
+    GRANT USAGE ON SCHEMA whatsapp_logs TO office;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA whatsapp_logs TO office;
+    GRANT USAGE ON ALL SEQUENCES IN SCHEMA whatsapp_logs TO office;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA whatsapp_logs TO office;
+    GRANT SELECT, INSERT, UPDATE ON public.whatsapp_logs TO office;
+    GRANT SELECT ON public.clients, public.policies TO office;
+"""
+
+
+def test_a_role_that_is_not_the_owner_works_with_these_grants(empty: str, office: str) -> None:
+    migrate.apply(empty)
+    prepare(empty, GRANTS)
+    with psycopg.connect(as_role(empty, office), autocommit=True) as conn:
+        migrate.check_current(conn)
+        conn.execute("INSERT INTO whatsapp_logs.messages (recipient, provider_id) VALUES ('+447700900123', 'SM1')")
+        report = '[{"provider_id": "SM1", "status": "sent", "provider_status": "sent"}]'
+        conn.execute("SELECT whatsapp_logs.record(%s, 'callback')", (report,))
+        assert conn.execute("SELECT status FROM whatsapp_logs").fetchone() == ("sent",)
+        conn.execute("INSERT INTO whatsapp_logs.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')")
+        with pytest.raises(errors.InsufficientPrivilege):
+            conn.execute("DELETE FROM whatsapp_logs.status_events")
+        conn.execute("UPDATE whatsapp_logs SET status = 'delivered' WHERE message_sid = 'SM1'")
+    prepare(empty, "DROP OWNED BY office")
+
+
 def test_a_role_without_rights_is_told_all_it_lacks(new_empty: Callable[..., str], office: str) -> None:
     dsn = new_empty(OLD_TABLE)
     with pytest.raises(SchemaMismatch) as refused:
@@ -111,17 +137,23 @@ def test_a_role_without_rights_is_told_all_it_lacks(new_empty: Callable[..., str
     assert "Run it as the role that owns the portal's tables." in text
 
 
-def test_an_ordinary_owner_of_the_database_can_migrate(new_empty: Callable[..., str], office: str) -> None:
+def test_an_ordinary_owner_can_migrate_and_no_row_level_policy_hides_a_row(
+    new_empty: Callable[..., str], office: str
+) -> None:
     dsn = new_empty()
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(f"ALTER DATABASE {conn.info.dbname} OWNER TO office".encode())
-    prepare(as_role(dsn, office), OLD_TABLE)
+    insert = (
+        "INSERT INTO whatsapp_logs (message_sid, phone_number, message_type) VALUES (%s, '+447700900123', 'general')"
+    )
+    prepare(as_role(dsn, office), OLD_TABLE + insert.replace("%s", "'SM0'"))
+    prepare(
+        dsn, "ALTER TABLE whatsapp_logs ENABLE ROW LEVEL SECURITY; ALTER TABLE whatsapp_logs FORCE ROW LEVEL SECURITY"
+    )
     migrate.apply(as_role(dsn, office))
     with psycopg.connect(as_role(dsn, office)) as conn:
-        conn.execute(
-            "INSERT INTO whatsapp_logs (message_sid, phone_number, message_type) VALUES ('SM1', '+447700900123', 'general')"
-        )
-        assert conn.execute("SELECT count(*) FROM whatsapp_logs").fetchone() == (1,)
+        conn.execute(insert, ("SM1",))
+        assert conn.execute("SELECT count(*) FROM whatsapp_logs").fetchone() == (2,)
     prepare(dsn, "DROP OWNED BY office CASCADE; DROP SCHEMA IF EXISTS whatsapp_logs CASCADE")
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(f"ALTER DATABASE {conn.info.dbname} OWNER TO postgres".encode())

@@ -202,7 +202,9 @@ BEGIN
         PERFORM whatsapp_logs.read_old_table();
         told := whatsapp_logs.import_old_rows();
         DROP TABLE whatsapp_logs.old_rows;
-        PERFORM set_config('whatsapp_logs.grants', (SELECT relacl::text FROM pg_class WHERE oid = 'public.whatsapp_logs'::regclass), true);
+        ANALYZE whatsapp_logs.messages, whatsapp_logs.status_events, whatsapp_logs.rare_statuses, whatsapp_logs.addresses;
+        PERFORM set_config('whatsapp_logs.grants', relacl::text, true)  -- for the view of the next step
+        FROM pg_class WHERE oid = 'public.whatsapp_logs'::regclass;
         told := format('public.whatsapp_logs: %s; the old table is now public.%s.', told, whatsapp_logs.set_old_table_aside());
         RAISE NOTICE '%', told;
         PERFORM set_config('whatsapp_logs.note', told, true);

@@ -47,7 +47,7 @@ BEGIN
     IF NEW.message_sid IS NULL OR NEW.phone_number IS NULL OR NEW.message_type IS NULL THEN
         RAISE EXCEPTION 'message_sid, phone_number and message_type of whatsapp_logs must not be NULL.' USING ERRCODE = 'not_null_violation';
     END IF;
-    -- A report of this SID that came early is waiting for the row; see record.
+    -- The SID's lock comes before the row, as in record: there the reports that came before their row are adopted.
     PERFORM pg_advisory_xact_lock(hashtextextended(NEW.message_sid, 0));
     INSERT INTO whatsapp_logs.messages (
         id, message_type, recipient, body, media_url, status, provider, provider_id, policy_id, client_id, created_by,
@@ -81,7 +81,7 @@ BEGIN
             array_to_string(changed, ', '), OLD.log_id USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.message_sid, 0));  -- before the row, as everywhere
+    PERFORM pg_advisory_xact_lock(hashtextextended(NEW.message_sid, 0));  -- before the row, as in record
     IF changed && '{message_sid,policy_id,client_id,sent_at,last_status_check}' THEN
         UPDATE whatsapp_logs.messages AS m
         SET provider_id = NEW.message_sid,
