@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -13,6 +15,8 @@ from psycopg import Connection
 from werkzeug.security import generate_password_hash
 
 from portal import demo_data as data
+from portal import demo_history
+from whatsapp_logs import Config, WhatsAppService
 
 PASSWORD = "harbour-lane-demo"
 # (user name, password, role): the starter prints them.
@@ -28,14 +32,24 @@ def sign_ins() -> list[str]:
 def seed(dsn: str) -> bool:
     """Fill an empty portal; False when there are people already, whose office is then left alone."""
     chance = random.Random(2)  # the same office every time
-    with psycopg.connect(dsn, application_name="portal demo") as conn:
-        conn.execute("LOCK TABLE people IN EXCLUSIVE MODE")  # two starters at once seed once
-        if conn.execute("SELECT EXISTS (SELECT FROM people)").fetchone() == (True,):
-            return False
-        _add_people(conn)
-        client_ids = _add_clients(conn, chance)
-        _add_policies(conn, client_ids, chance, today=datetime.now(ZoneInfo(TIMEZONE)).date())
+    zone = ZoneInfo(TIMEZONE)
+    with closing(_service(dsn)) as service:
+        with psycopg.connect(dsn, application_name="portal demo") as conn:
+            conn.execute("LOCK TABLE people IN EXCLUSIVE MODE")  # two starters at once seed once
+            if conn.execute("SELECT EXISTS (SELECT FROM people)").fetchone() == (True,):
+                return False
+            _add_people(conn)
+            client_ids = _add_clients(conn, chance)
+            _add_policies(conn, client_ids, chance, today=datetime.now(zone).date())
+            reports = demo_history.write(conn, service, chance, zone=zone)
+        demo_history.record_all(service, reports)
     return True
+
+
+def _service(dsn: str) -> WhatsAppService:
+    """A service that only writes down: it needs no provider, but the number that the messages came from."""
+    sender = os.environ.get("TWILIO_WHATSAPP_FROM", "")
+    return WhatsAppService(Config(database_url=dsn, secret_key="only for writing down", twilio_whatsapp_from=sender))
 
 
 def _add_people(conn: Connection) -> None:

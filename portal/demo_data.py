@@ -105,6 +105,24 @@ PRODUCTS = {
 }  # fmt: skip
 MOST_SOLD = ("motor",) * 4 + ("home",) * 4 + ("travel",) * 2 + ("health",) * 2 + ("life", "business")
 
+WORDS_BY_HAND = (
+    "Thank you for the photos, {first_name}. Your claim is with the insurer; we expect an answer within two days.",
+    "Hello {first_name}, the repairer can take your car on Thursday at 9:00. Does that suit you?",
+    "Good news, {first_name}: the insurer has accepted your claim. The payment should arrive by Friday.",
+    "Hello {first_name}, we have changed your address as you asked. A new schedule follows.",
+    "{first_name}, the insurer would like one more photo of the damage, from the left side. You can send it here.",
+    "Your direct debit is set up, {first_name}. The first payment leaves your account on the 1st.",
+    "Hello {first_name}, our office is closed on Monday. In an emergency call the number on your policy.",
+    "We have your signed form, {first_name}. Thank you, nothing else is needed.",
+)
+# What has always happened to messages to these numbers, as it does in the simulator: Twilio's word, code and text.
+UNREACHABLE = {
+    "+447700900003": ("failed", "63003", "Channel could not find To address"),
+    "+447700900014": ("failed", "63014", "Message failed to be delivered because it was blocked by a user action"),
+    "+447700900026": ("undelivered", "63026", "Message was flagged as spam"),
+}
+WINDOW_CLOSED = ("failed", "63016", "Failed to send freeform message because you are outside the allowed window.")
+
 
 def plain(name: str) -> str:
     """The name in ASCII letters, for an address of e-mail."""

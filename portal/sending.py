@@ -49,7 +49,7 @@ def policy_document(policy: Policy, pdf: bytes) -> Letter:
     draft = Draft(
         to=policy.client_phone,
         message_type="policy_document",
-        body=f"Hello {variables['1']}, here is your policy document {variables['2']}. Please keep it in a safe place.",
+        body=document_text(policy),
         media=MediaFile(content=pdf, content_type="application/pdf", filename=f"{policy.policy_number}.pdf"),
         template=_service().template("policy_document", variables, media_variable="3"),
         policy_id=policy.policy_id,
@@ -75,6 +75,12 @@ def renewal_reminder(policy: Policy, paper: Upload | None) -> Letter:
         client_id=policy.client_id,
     )
     return Letter(policy.client_name, draft)
+
+
+def document_text(policy: Policy) -> str:
+    """What comes with the policy schedule: the words of the approved template."""
+    name = _one_line(policy.client_name)
+    return f"Hello {name}, here is your policy document {policy.policy_number}. Please keep it in a safe place."
 
 
 def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
