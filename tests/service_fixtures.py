@@ -135,8 +135,8 @@ def worker(service: WhatsAppService) -> Iterator[None]:
     loop.close()
 
 
-def make_portal(service: WhatsAppService, **options: Any) -> Flask:
-    """A portal in six lines, whose people sign in by naming their role; `options` go to `init_app`."""
+def make_portal(service: WhatsAppService, *, started: bool = True, **options: Any) -> Flask:
+    """A portal whose people sign in by naming their role; `options` go to `init_app`. Not `started`: without a service."""
     app = Flask("portal_of_the_tests")
     app.config.update(SECRET_KEY=service.config.secret_key, TESTING=True)
 
@@ -149,7 +149,7 @@ def make_portal(service: WhatsAppService, **options: Any) -> Flask:
         role = session.get("role")
         return None if role is None else Viewer(f"{role}@office.example.test", ROLES[role])
 
-    WhatsAppLogs(service).init_app(app, current_user=current_user, **options)
+    WhatsAppLogs(service if started else None).init_app(app, current_user=current_user, **options)
     return app
 
 

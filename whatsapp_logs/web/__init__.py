@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response
 
+from whatsapp_logs.errors import ServiceNotAvailable
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import access, api, callbacks, errors, media, pages, widgets
@@ -21,11 +22,12 @@ Link = Callable[[str], str | None]
 class WhatsAppLogs:
     """The Flask extension. `service` is shared by all requests of the process.
 
+    None stands for a service that could not be started (a faulty configuration): the portal runs, and the log says so.
     WhatsAppLogs(service).init_app(app, current_user=…) is all a portal needs; everything else has a default.
     """
 
-    def __init__(self, service: WhatsAppService) -> None:
-        self.service = service
+    def __init__(self, service: WhatsAppService | None) -> None:
+        self._service = service
         self.layout = "whatsapp_logs/layout.html"
         self.csp: str | None = STRICT_CSP
         self.current_user: Callable[[], Viewer | None] = lambda: None
@@ -35,6 +37,13 @@ class WhatsAppLogs:
         self.client_names: Names = lambda _ids: {}
         self.policy_names: Names = lambda _ids: {}
         self.simulator_url: str | None = None
+
+    @property
+    def service(self) -> WhatsAppService:
+        """The running service. Raises ServiceNotAvailable."""
+        if self._service is None:
+            raise ServiceNotAvailable()
+        return self._service
 
     def init_app(
         self,
