@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from tests.migrations.conftest import OLD_TABLE
 from whatsapp_logs.errors import SchemaMismatch
 from whatsapp_logs.store import migrate
 
@@ -61,7 +62,9 @@ def test_times_without_zone_are_read_as_utc_whatever_the_database_says(old: str)
     with psycopg.connect(old, autocommit=True) as conn:
         conn.execute(f"ALTER DATABASE {conn.info.dbname} SET timezone = 'Asia/Tokyo'".encode())
     write_old(old, status="delivered", delivered_at=datetime(2024, 5, 1, 9))
-    migrate.apply(old)
+    told: list[str] = []
+    migrate.apply(old, tell=told.append)
+    assert "times without a zone read as UTC (this database's own zone is Asia/Tokyo)" in " ".join(told)
     [message] = rows(old, "SELECT delivered_at FROM whatsapp_logs.messages")
     assert message["delivered_at"] == utc(2024, 5, 1, 9)
 
@@ -152,6 +155,21 @@ def test_a_table_of_version_1_0_with_few_columns_is_imported(new_empty: Callable
     assert len(set(found)) == 4
     assert [name for name in found if not name.startswith("IMPORTED_")] == [sid(1)]
     assert rows(dsn, "SELECT message_type FROM whatsapp_logs LIMIT 1") == [{"message_type": "general"}]
+
+
+def test_the_first_portals_text_and_bigint_keys_are_carried_over(new_empty: Callable[..., str]) -> None:
+    dsn = new_empty(
+        """CREATE TABLE clients (client_id text PRIMARY KEY); INSERT INTO clients VALUES ('C-007');
+           CREATE TABLE policies (policy_id bigint PRIMARY KEY); INSERT INTO policies VALUES (5000000000);"""
+        + OLD_TABLE.partition("policy_number TEXT);")[2]
+        .replace("policy_id INTEGER", "policy_id BIGINT")
+        .replace("client_id INTEGER", "client_id TEXT")
+    )
+    write_old(dsn, client_id="C-007", policy_id=5_000_000_000)
+    migrate.apply(dsn)
+    assert rows(dsn, "SELECT client_id, policy_id FROM whatsapp_logs") == [
+        {"client_id": "C-007", "policy_id": 5_000_000_000}
+    ]
 
 
 def test_columns_of_other_types_are_understood(new_empty: Callable[..., str]) -> None:

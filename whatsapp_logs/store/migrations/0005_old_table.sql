@@ -99,7 +99,8 @@ END $read$;
 CREATE FUNCTION whatsapp_logs.import_old_rows() RETURNS text LANGUAGE plpgsql AS $import$
 -- Writes whatsapp_logs.old_rows to the log; returns what there is to tell of it.
 DECLARE
-    ids bigint[] := ARRAY(SELECT id FROM whatsapp_logs.old_rows);
+    ids  bigint[] := ARRAY(SELECT id FROM whatsapp_logs.old_rows);
+    zone text := (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone');  -- as it was before this script
 BEGIN
     INSERT INTO whatsapp_logs.messages (
         id, message_type, recipient, body, media_url, status, provider, provider_id, error_code, error_message, policy_id, client_id,
@@ -148,7 +149,8 @@ BEGIN
             NULLIF(count(*) FILTER (WHERE policy_id IS NOT NULL AND known_policy_id IS NULL), 0) || ' of policies that are gone',
             NULLIF(count(*) FILTER (WHERE whatsapp_logs.known_status(status) IS NULL), 0) || ' with a status word unknown to us',
             NULLIF(count(*) FILTER (WHERE NOT has_own_sid), 0) || ' without a SID of their own',
-            'times without a zone read as UTC')
+            'times without a zone read as UTC' || CASE WHEN zone NOT IN ('UTC', 'Etc/UTC', 'GMT')
+                                                       THEN format(' (this database''s own zone is %s)', zone) ELSE '' END)
         FROM whatsapp_logs.old_rows);
 END $import$;
 
