@@ -47,6 +47,8 @@ def main() -> None:
             synchronise(*sys.argv[1:])
     except InstallFailed as problem:
         sys.exit(f"run: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # The next ./run goes on from here.
 
 
 def synchronise(kind: str, checksum: str) -> None:

@@ -117,12 +117,12 @@ class Supervisor:
         self._checks.append(check)
 
     def complete(self, child: Child) -> None:
-        """Run `child` to its end; StartFailed when it fails."""
+        """Run `child` to its end; StartFailed with what it said when it fails."""
         self._start(child)
         self.run(until=lambda: not child.alive)
         self._drain(child)
         if not self.stop_wishes and child.process and child.process.returncode:
-            raise StartFailed(_last_words(child))
+            raise StartFailed("\n".join(child.last_lines) or _last_words(child))
 
     def run(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Serve the children until `until()` is true or somebody wants to stop."""
