@@ -67,11 +67,11 @@ def _imagine(known: list[Policy], chance: random.Random, *, zone: ZoneInfo, now:
     ordinary = [policy for policy in known if policy.client_phone not in data.REMARKABLE_PHONES.values()]
     unreachable = [policy for policy in known if policy.client_phone in data.UNREACHABLE]
     for moment in _moments(chance, zone=zone, now=now):
-        policy = chance.choice(unreachable if chance.random() < 0.05 else ordinary)
+        policy = chance.choice(unreachable if chance.random() < 0.03 else ordinary)
         message_type = _type(policy, moment.date(), chance)
         sid = f"SM{chance.getrandbits(128):032x}"
         failure = data.UNREACHABLE.get(policy.client_phone)
-        if message_type == "general" and failure is None and chance.random() < 0.15:
+        if message_type == "general" and failure is None and chance.random() < 0.1:
             failure = data.WINDOW_CLOSED
         yield Sent(
             sid=sid,

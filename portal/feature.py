@@ -24,7 +24,6 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         client_names=_client_names,
         policy_names=_policy_numbers,
     )
-    _stand_in(app)
 
 
 def _viewer() -> Viewer | None:
@@ -42,11 +41,3 @@ def _client_names(client_ids: Iterable[str]) -> dict[str, str]:
 def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:
     with database() as conn:
         return policies.numbers(conn, list(policy_ids))
-
-
-def _stand_in(app: Flask) -> None:
-    """For as long as the feature has no widgets."""
-    from markupsafe import Markup
-
-    app.jinja_env.globals.setdefault("whatsapp_logs_widget", lambda: Markup(""))
-    app.jinja_env.globals.setdefault("whatsapp_logs_messages", lambda **_: Markup(""))
