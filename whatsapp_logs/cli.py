@@ -54,7 +54,7 @@ def _migrate(arguments: Sequence[str]) -> int:
     arguments = list(arguments)
     if "--sql" in arguments:
         arguments.remove("--sql")
-    elif "--apply" not in arguments:
+    elif not {"--apply", "--describe"} & set(arguments):
         arguments.append("--apply")
     return migration_command.main(arguments)
 

@@ -149,10 +149,11 @@ def pending(conn: Connection[Any], *, delivered_since: datetime) -> list[Pending
             SELECT m.id, m.provider_id, m.created_at
             FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
             WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
+              AND m.provider = 'twilio'  -- imported rows may carry made-up ids
             UNION ALL
             SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
             WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL
-              AND m.direction = 'outbound'
+              AND m.direction = 'outbound' AND m.provider = 'twilio'
             ORDER BY created_at DESC, id DESC
             """,
             {"since": delivered_since},
