@@ -18,7 +18,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
 from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
-from whatsapp_logs.store import media, messages, queue
+from whatsapp_logs.store import media, messages, queue, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,9 @@ def record_sent(
 
     Raises LoggingFailed when it cannot be written down.
     """
+    if not message_sid.strip():
+        raise InvalidInput("message_sid", "A message that was sent has a SID; one that was refused is logged by sending it here.")
+    status_events.lock(conn, message_sid)  # two that log the same message meet here, and the second finds the first's row
     known = messages.by_provider_id(conn, message_sid)
     if known is not None:
         return known

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import psycopg
 from psycopg import Connection
 
 from whatsapp_logs import refresh, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import MessageNotFound, ProviderNotConfigured
+from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import (
     Draft,
@@ -89,11 +90,15 @@ class WhatsAppService:
             )
 
     def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:
-        """Log a message that other code has sent; see `send.record_sent` for the facts. Told twice, it is one message."""
-        if conn is not None:
-            return send.record_sent(conn, config=self.config, message_sid=message_sid, to=to, **facts)
-        with self.transaction() as own:
-            return send.record_sent(own, config=self.config, message_sid=message_sid, to=to, **facts)
+        """Log a message that other code has sent; see `send.record_sent` for the facts. Told twice, it is one message.
+
+        Raises LoggingFailed when it cannot be written down, for whatever reason the database gives.
+        """
+        try:
+            with nullcontext(conn) if conn is not None else self.transaction() as given:
+                return send.record_sent(given, config=self.config, message_sid=message_sid, to=to, **facts)
+        except (psycopg.Error, DatabaseAway) as error:
+            raise LoggingFailed() from error
 
     def deliver(self, ids: Sequence[int]) -> None:
         """Hand these queued messages to the provider (the worker's part)."""

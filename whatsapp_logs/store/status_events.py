@@ -28,6 +28,11 @@ def record(conn: Connection[Any], reports: Sequence[StatusReport], *, source: So
     ]
 
 
+def lock(conn: Connection[Any], provider_id: str) -> None:
+    """Wait for others who are recording this SID, and keep them waiting until the transaction ends: `record`'s own lock."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%(sid)s, 0))", {"sid": provider_id})
+
+
 def timeline(conn: Connection[Any], message_id: int) -> list[StatusEvent]:
     """All events of a message in the order in which they happened."""
     with conn.cursor(row_factory=kwargs_row(_event)) as cursor:
