@@ -1,3 +1,3 @@
 """Fixtures for every test; each group has its own module."""
 
-pytest_plugins = ["tests.postgres_fixtures", "tests.service_fixtures"]
+pytest_plugins = ["tests.postgres_fixtures", "tests.service_fixtures", "tests.browser_fixtures"]

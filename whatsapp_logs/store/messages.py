@@ -143,7 +143,7 @@ def count_by_status(
         rows = conn.execute(
             sql.SQL(
                 "SELECT status, count(*) FROM (SELECT m.status FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(limit)s)"
-                " AS some GROUP BY status"
+                " AS matching GROUP BY status"
             ).format(conditions),
             parameters | {"limit": limit + 1},
         ).fetchall()

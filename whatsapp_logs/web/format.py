@@ -135,6 +135,12 @@ def gap(earlier: datetime, later: datetime) -> str:
     return f"{seconds // 86400} days"
 
 
+def later(earlier: datetime, moment: datetime) -> str:
+    """How much later a moment is, in one piece: "+ 2 s"; "at once" below a second."""
+    words = gap(earlier, moment).replace(" ", "\u00a0")
+    return words if words.startswith("at") else f"+\u00a0{words}"
+
+
 def message_type(name: str) -> str:
     """A message type as people say it: "Policy document"."""
     return name.replace("_", " ").strip().capitalize() or "–"
@@ -175,7 +181,7 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
         return clock(moment or message.updated_at, zone=zone, now=now)
 
     if message.is_unconfirmed and not status.is_final:
-        return StatusWords("question", "Unconfirmed", "Twilio’s answer was lost; being looked up", "warn")
+        return StatusWords("question", "Unconfirmed", "Answer lost; being looked up", "warn")
     if status is Status.QUEUED and message.retry_at and message.wait_reason:
         reason = message.wait_reason.partition(".")[0]
         return StatusWords("clock", "Waiting", f"{reason}, next try {at(message.retry_at)}", "warn")
@@ -201,9 +207,16 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
     return StatusWords(status_icon(status), status_label(status), details[status], status_tone(status))
 
 
+def place_of_fault(at: str) -> str:
+    """Where something went wrong, without blame: "at our end"."""
+    return {"us": "at our end", "the recipient": "at the recipient’s end"}.get(at, f"at {at}")
+
+
 def first_words(text: str | None, *, length: int = 120) -> str:
-    """The beginning of a text on one line."""
+    """The beginning of a text on one line, without WhatsApp's marks."""
     line = " ".join((text or "").split())
+    for pattern, _tag in _MARKS:
+        line = pattern.sub(r"\1", line)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 

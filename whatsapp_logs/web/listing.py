@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 _WARN_ABOVE = 0.03  # share of failures among what reached an end
 _MOVING_FOR = timedelta(minutes=15)  # so long a delivered message is watched closely: it is often read soon
-_ALWAYS_SHOWN = (Status.QUEUED, Status.SENDING, Status.SENT, Status.DELIVERED, Status.READ, Status.FAILED)
+# The order in which people think of them: the way of a message that arrives, then the ways in which one does not.
+_CHOICES = (
+    Status.SCHEDULED,
+    Status.QUEUED,
+    Status.SENDING,
+    Status.SENT,
+    Status.DELIVERED,
+    Status.READ,
+    Status.FAILED,
+    Status.UNDELIVERED,
+    Status.CANCELED,
+)
+_SHOWN_WHEN_SOME = frozenset({Status.SCHEDULED, Status.UNDELIVERED, Status.CANCELED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +107,17 @@ class Listing:
         return any(_is_moving(message, self.now) for message in self.rows)
 
     @property
+    def log_is_empty(self) -> bool:
+        """Whether there is nothing to filter."""
+        return not self.rows and self.figures.total == 0 and self.asked.wanted.is_empty
+
+    @property
     def statuses(self) -> list[Status]:
         """The statuses to choose from, in their order."""
         occurring = self.filtered if self.filtered is not None else self.figures.by_status
         chosen = self.asked.wanted.statuses
         return [
-            status
-            for status in Status
-            if status is not Status.RECEIVED and (status in _ALWAYS_SHOWN or status in chosen or occurring.get(status))
+            status for status in _CHOICES if status not in _SHOWN_WHEN_SOME or status in chosen or occurring.get(status)
         ]
 
     @property

@@ -1,0 +1,210 @@
+"""The log page in a real Chromium: live changes, dialog, keyboard, accessibility, narrow screens, and no JavaScript at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser_fixtures import Visit
+from whatsapp_logs import Draft, Message, Source, StatusReport, WhatsAppService
+
+pytestmark = pytest.mark.browser
+
+_AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture
+def sent(service: WhatsAppService) -> list[Message]:
+    """Five messages, oldest first, each with its provider's id."""
+    made = []
+    for n in range(5):
+        message = service.send(Draft(to=f"+4477009001{n:02d}", body=f"Message number {n}", created_by="somebody"))
+        service.record(
+            [StatusReport(provider_status="queued", message_id=message.id, provider_id=f"SM{n:032x}")],
+            source=Source.SEND,
+        )
+        made.append(message)
+    return made
+
+
+def report(service: WhatsAppService, message: Message, status: str, **facts: object) -> None:
+    service.record(
+        [StatusReport(provider_status=status, message_id=message.id, **facts)],  # type: ignore[arg-type]
+        source=Source.CALLBACK,
+    )
+
+
+def row(page: Page, message: Message) -> object:
+    return page.locator(f"#wl-row-{message.id}")
+
+
+def test_a_change_shows_within_two_seconds_and_focus_selection_and_scroll_stay(service, sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs", height=420)
+    page.wait_for_selector('#wl-state[data-state="live"]')
+    page.locator(f"#wl-open-{sent[0].id}").focus()
+    page.evaluate("window.scrollTo(0, 180)")
+    page.evaluate(f"getSelection().selectAllChildren(document.querySelector('#wl-row-{sent[1].id} .wl-words'))")
+    page.locator(f"#wl-open-{sent[0].id}").evaluate("element => element.focus({preventScroll: true})")
+    scroll = page.evaluate("scrollY")
+    begin = time.monotonic()
+    report(service, sent[0], "delivered")
+    expect(page.locator(f"#wl-row-{sent[0].id}")).to_contain_text("Delivered", timeout=2000)
+    assert time.monotonic() - begin < 2
+    assert page.evaluate("document.activeElement.id") == f"wl-open-{sent[0].id}"
+    assert page.evaluate("scrollY") == scroll
+    assert page.evaluate("getSelection().toString().trim()") == "Message number 1"
+    expect(page.locator("#wl-said")).to_have_text("+44 7700 900100: delivered.")
+    expect(page.locator("#wl-figure-delivered b")).to_have_text("1")
+
+
+def test_a_new_message_appears_on_top(service, sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.locator("#wl-phone").fill("half typed")
+    service.send(Draft(to="+447700900199", body="The newest"))
+    expect(page.locator("tbody tr").first).to_contain_text("The newest", timeout=3000)
+    assert page.locator("#wl-phone").input_value() == "half typed"
+
+
+def test_details_open_in_a_dialog_change_while_open_and_give_the_focus_back(service, sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.locator(f"#wl-row-{sent[2].id} .wl-words").click(force=True)  # anywhere on the row
+    expect(page.locator("#wl-message-title")).to_be_focused()
+    report(service, sent[2], "read")
+    expect(page.locator("#wl-message .wl-now")).to_contain_text("Read", timeout=2500)
+    expect(page.locator("#wl-message .wl-timeline")).to_contain_text("Twilio’s callback")
+    page.keyboard.press("Escape")
+    expect(page.locator("#wl-dialog")).to_be_hidden()
+    expect(page.locator(f"#wl-open-{sent[2].id}")).to_be_focused()
+
+
+def test_the_keyboard_reaches_everything(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.keyboard.press("/")
+    expect(page.locator("#wl-phone")).to_be_focused()
+    page.keyboard.type("?j")  # in a field they are letters
+    assert page.locator("#wl-phone").input_value() == "?j"
+    page.evaluate("document.activeElement.blur()")
+    for key, focused in (("j", 4), ("j", 3), ("j", 2), ("k", 3)):
+        page.keyboard.press(key)
+        expect(page.locator(f"#wl-open-{sent[focused].id}")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#wl-message-title")).to_have_text("+44 7700 900103")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#wl-keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    expect(page.locator("#wl-refresh")).to_contain_text("Asking Twilio")
+
+
+def test_refresh_status_answers_in_the_dialog(service, sent, work: Callable[[], None], visit: Visit):
+    message = service.send(Draft(to="+447700900150", body="Really sent"))
+    work()
+    page = visit("agent", "/whatsapp_logs")
+    page.locator(f"#wl-open-{message.id}").click()
+    page.get_by_role("button", name="Refresh status").click()
+    expect(page.locator("#wl-message .wl-notice")).to_be_visible()
+    expect(page.locator("#wl-message .wl-ask")).to_contain_text("Last checked just now")
+
+
+def test_refresh_all_shows_progress_and_outcome_and_survives_a_closed_page(
+    sent, work: Callable[[], None], visit: Visit
+):
+    page = visit("agent", "/whatsapp_logs")
+    page.get_by_role("button", name="Refresh all statuses").click()
+    expect(page.locator("#wl-refresh")).to_contain_text("Asking Twilio")
+    other = visit("administrator", "/whatsapp_logs")
+    expect(other.locator("#wl-refresh")).to_contain_text("Asking Twilio")
+    page.close()
+    work()
+    expect(other.locator("#wl-refresh")).to_contain_text("5 asked, 0 changed", timeout=3000)
+
+
+def test_a_failed_message_is_sent_again_after_a_question(service, sent, visit: Visit):
+    report(service, sent[4], "failed", error_code="63016")
+    page = visit("agent", "/whatsapp_logs")
+    page.locator(f"#wl-open-{sent[4].id}").click()
+    expect(page.locator(".wl-advice")).to_contain_text("24-hour window closed")
+    page.get_by_role("button", name="Send again…").click()
+    expect(page.locator("#wl-message-title")).to_have_text("Send this message again?")
+    page.get_by_role("button", name="Send again", exact=True).click()
+    expect(page.locator("#wl-message")).to_contain_text("Sent again after")
+    assert service.message(sent[4].id + 1).resend_of == sent[4].id
+
+
+def test_a_lost_connection_is_said_and_comes_back_by_itself(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.wait_for_selector('#wl-state[data-state="live"]')
+    page.context.set_offline(True)
+    expect(page.locator("#wl-state")).to_contain_text("Connection lost")
+    expect(page.locator("#wl-said")).to_contain_text("Connection lost")
+    page.context.set_offline(False)
+    expect(page.locator("#wl-state")).to_have_text("Live", timeout=6000)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(service, sent, visit: Visit, dark):
+    report(service, sent[0], "failed", error_code="63003")
+    report(service, sent[1], "read")
+    report(service, sent[2], "delivered")
+    page = visit("agent", "/whatsapp_logs", dark=dark)
+    page.locator("details summary").first.click()
+    assert violations(page) == []
+    page.locator(f"#wl-open-{sent[0].id}").click()
+    expect(page.locator("#wl-message-title")).to_be_focused()
+    assert violations(page) == []
+    for path in (f"/whatsapp_logs/messages/{sent[0].id}", "/whatsapp_logs?status=canceled", "/whatsapp_logs?page=0"):
+        page.goto(path)
+        assert violations(page) == [], path
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_has_to_be_scrolled_sideways(service, sent, visit: Visit, width):
+    long = "A" * 300
+    service.send(Draft(to="+447700900123", body=long, created_by="x" * 90, message_type="a_rather_long_message_type"))
+    page = visit("agent", "/whatsapp_logs", width=width, height=800)
+    for path in ("/whatsapp_logs", f"/whatsapp_logs/messages/{sent[-1].id + 1}", "/whatsapp_logs?client=none"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_everything_works_without_javascript(service, sent, visit: Visit):
+    report(service, sent[0], "failed", error_code="63016")
+    page = visit("agent", "/whatsapp_logs", java_script_enabled=False)
+    page.get_by_label("Phone").fill("0100")
+    page.get_by_role("button", name="Show").click()
+    assert "0100" not in page.url
+    assert page.locator("tbody tr").count() == 1
+    page.locator(".wl-open").click()
+    assert page.url.endswith(f"/whatsapp_logs/messages/{sent[0].id}")
+    page.get_by_role("button", name="Refresh status").click()
+    assert page.locator(".wl-notice").is_visible()
+    page.get_by_role("button", name="Send again…").click()
+    page.get_by_role("button", name="Send again", exact=True).click()
+    assert "This is the new message" in page.content()
+    page.goto("/whatsapp_logs")
+    page.get_by_role("button", name="Refresh all statuses").click()
+    assert page.get_by_role("button", name="Cancel").is_visible()
+
+
+def test_how_a_number_is_counted_shows_on_focus_and_goes_with_escape(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.locator("#wl-figure-rate a").focus()
+    expect(page.locator("#wl-how-rate")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#wl-how-rate")).to_be_hidden()
+
+
+def test_times_are_shown_in_the_browsers_zone(service, sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs", timezone_id="Asia/Kolkata")
+    page.reload()
+    expect(page.locator("thead")).to_contain_text("IST")
+
+
+def violations(page: Page) -> list[tuple[str, list[str]]]:
+    found = Axe().run(page, options={"runOnly": _AXE_TAGS}).response["violations"]
+    return [(one["id"], [str(node["target"]) for node in one["nodes"]]) for one in found]
