@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from dotenv import dotenv_values
+
 OFFICE = "Harbour & Lane Insurance Brokers"
 
 
@@ -23,8 +25,8 @@ class PortalConfig:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> PortalConfig:
-        """Read the environment; ValueError tells everything that is missing or wrong."""
-        env = os.environ if env is None else env
+        """Read `env` (default: the environment over `.env`); ValueError tells everything that is missing or wrong."""
+        env = environment() if env is None else env
         problems = [f"{name} is not set" for name in ("DATABASE_URL", "SECRET_KEY") if not env.get(name)]
         timezone = env.get("DISPLAY_TIMEZONE") or "Europe/London"
         try:
@@ -42,3 +44,9 @@ class PortalConfig:
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=f"portal_session_{env.get('PORT', '')}".rstrip("_"),
         )
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over the `.env` file of the working directory, as the feature reads it."""
+    file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**file, **os.environ}

@@ -41,6 +41,11 @@ class Policy:
     client_phone: str
     client_address: str
 
+    @property
+    def is_renewable(self) -> bool:
+        """Whether there is something to renew."""
+        return self.status == "active"
+
 
 SELECT = """
     SELECT p.policy_id, p.policy_number, p.product, p.insurer, p.insured, p.sum_insured, p.excess, p.premium,

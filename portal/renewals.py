@@ -64,6 +64,8 @@ def remind(policy_id: int) -> Response | tuple[str, int]:
         return _page(policy_id, problem=str(error)), 400
     with database() as conn:
         policy = policies.find(conn, policy_id) or abort(404)
+        if not policy.is_renewable:
+            abort(400, f"Policy {policy.policy_number} is {policy.status}; there is nothing to renew.")
         if paper:
             _keep(conn, policy_id, paper, uploaded_by=me().username)
         letter = sending.renewal_reminder(policy, paper)

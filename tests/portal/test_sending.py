@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import url_for
@@ -12,7 +13,7 @@ from werkzeug.datastructures import FileStorage
 
 from portal import uploads
 from portal.uploads import DOCX
-from tests.portal.conftest import Browser, Office
+from tests.portal.conftest import COOKIE, Browser, Office
 from whatsapp_logs import Status
 
 Open = Callable[[str | None], Browser]
@@ -63,6 +64,23 @@ def test_sending_a_form_twice_makes_one_message(office: Office, browser: Open) -
     before = office.message_count()
     answers = [person.post("/policies/2/send", fields).status_code for _ in range(3)]
     assert answers == [303, 303, 303]
+    assert office.message_count() == before + 1
+
+
+def test_a_form_sent_by_eight_threads_at_once_makes_one_message(office: Office, browser: Open) -> None:
+    session = browser("arjun.agent")
+    fields = {**session.hidden_fields("/clients/9", "/clients/9/message"), "body": "All at once"}
+    cookie = session.client.get_cookie(COOKIE)
+    assert cookie
+    before = office.message_count()
+
+    def send(_: int) -> int:
+        other = browser(None)
+        other.client.set_cookie(COOKIE, cookie.value)
+        return other.post("/clients/9/message", fields).status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(send, range(8))) == [303] * 8
     assert office.message_count() == before + 1
 
 
@@ -121,11 +139,22 @@ def test_a_number_that_is_none_is_a_failed_row_and_said_so(office: Office, brows
 
 
 def test_a_reminder_without_a_document_says_when_renewal_is_due(office: Office, browser: Open) -> None:
-    browser("arjun.agent").submit("/renewals/3", "/renewals/3/remind")
+    browser("arjun.agent").submit("/renewals/4", "/renewals/4/remind")
     message = office.newest()
-    assert (message.message_type, message.policy_id, message.media_id) == ("renewal_reminder", "3", None)
+    assert (message.message_type, message.policy_id, message.media_id) == ("renewal_reminder", "4", None)
     assert message.template_name == "renewal_reminder"
     assert "is due for renewal on" in (message.body or "")
+
+
+def test_a_policy_that_has_ended_is_not_reminded_of(office: Office, browser: Open) -> None:
+    person, before = browser("arjun.agent"), office.message_count()
+    (policy_id,) = office.row("SELECT policy_id FROM policies WHERE status = 'cancelled' LIMIT 1")
+    assert "nothing to renew" in person.get(f"/renewals/{policy_id}").text
+    fields = person.hidden_fields("/renewals/4", "/renewals/4/remind")
+    answer = person.post(f"/renewals/{policy_id}/remind", fields)
+    assert answer.status_code == 400
+    assert "nothing to renew" in answer.text
+    assert office.message_count() == before
 
 
 @pytest.mark.parametrize(
