@@ -92,7 +92,7 @@ def install(pins: Path) -> None:
         if done.returncode == 0:
             return
         print(f"uv could not install them, so pip does:\n{_last_lines(done.stderr)}", file=sys.stderr, flush=True)
-    done = _pip("install", "--require-hashes", "-r", str(pins))
+    done = _pip("install", "--quiet", "--require-hashes", "-r", str(pins))
     if done.returncode != 0:
         raise InstallFailed(
             f"The dependencies could not be installed:\n{_last_lines(done.stderr)}\n"
@@ -117,29 +117,22 @@ def pin() -> None:
 def _install_uv() -> bool:
     have = subprocess.run([PYTHON, "-m", "uv", "--version"], check=False, capture_output=True)
     return (
-        have.returncode == 0 or _pip("install", "--require-hashes", "-r", "requirements/bootstrap.txt").returncode == 0
+        have.returncode == 0
+        or _pip("install", "--quiet", "--require-hashes", "-r", "requirements/bootstrap.txt").returncode == 0
     )
 
 
 def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [
-        PYTHON,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "--no-input",
-        *arguments,
-        "--quiet",
-    ]
+    command: list[str | Path] = [PYTHON, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
 
 
 def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [PYTHON, "-m", "uv", "pip", *arguments, "--quiet"]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=_environment_for_uv())
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment_for_uv())
 
 
-def _environment_for_uv() -> dict[str, str]:
+def environment_for_uv() -> dict[str, str]:
     """Return our environment with this machine's pip settings translated: mirrors, proxies, certificates."""
     listed = _pip("config", "list").stdout
     found: dict[str, str] = {}
