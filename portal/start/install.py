@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +34,8 @@ UV_NAMES = {
     "default-timeout": "UV_HTTP_TIMEOUT",
 }
 SEPARATED_BY_COMMA = {"find-links"}
+# Places that hold some files of some packages: fine to install from, but pins would lose the other platforms' hashes.
+INCOMPLETE = ("extra-index-url", "find-links")
 
 
 class InstallFailed(Exception):
@@ -88,7 +91,7 @@ def make_environment() -> None:
 def install(pins: Path) -> None:
     """Install the pinned files with uv, three times as fast; with pip where uv cannot run or cannot reach the index."""
     if _install_uv():
-        done = _uv("install", "--compile-bytecode", "--require-hashes", "-r", str(pins))
+        done = _uv("install", "--compile-bytecode", "--require-hashes", "-r", str(pins), env=environment_for_uv())
         if done.returncode == 0:
             return
         print(f"uv could not install them, so pip does:\n{_last_lines(done.stderr)}", file=sys.stderr, flush=True)
@@ -109,7 +112,8 @@ def pin() -> None:
     silent = ("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate")
     for name in ("bootstrap", "runtime", "portal", "dev"):
         source, target = f"requirements/{name}.in", f"requirements/{name}.txt"
-        done = _uv("compile", source, "--output-file", target, "--upgrade", *form, *silent)
+        arguments = ("compile", source, "--output-file", target, "--upgrade", *form, *silent)
+        done = _uv(*arguments, env=environment_for_uv(without=INCOMPLETE))
         if done.returncode != 0:
             raise InstallFailed(f"{source} could not be pinned:\n{_last_lines(done.stderr)}")
 
@@ -127,19 +131,19 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
 
 
-def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _uv(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [PYTHON, "-m", "uv", "pip", *arguments, "--quiet"]
-    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=environment_for_uv())
+    return subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, env=env)
 
 
-def environment_for_uv() -> dict[str, str]:
+def environment_for_uv(*, without: Collection[str] = ()) -> dict[str, str]:
     """Return our environment with this machine's pip settings translated: mirrors, proxies, certificates."""
     listed = _pip("config", "list").stdout
     found: dict[str, str] = {}
     for line in sorted(listed.splitlines(), key=_precedence):
         name, _, value = line.partition("=")
         setting = name.rpartition(".")[2].strip()
-        if setting in UV_NAMES:
+        if setting in UV_NAMES and setting not in without:
             words = str(ast.literal_eval(value)).split()
             found[UV_NAMES[setting]] = ("," if setting in SEPARATED_BY_COMMA else " ").join(words)
     # pip looks into every index; the hashes decide what is taken.
