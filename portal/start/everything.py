@@ -7,7 +7,7 @@ import http.client
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from portal.start.environment import (
     HOST,
@@ -23,6 +23,7 @@ from portal.start.postgres import PostgresUnavailable, Server
 from portal.start.processes import Child, StartFailed, Supervisor
 
 PAGE_TIMEOUT_S = 60.0
+DATABASE_PAUSE_S = 10.0
 BLOCKING_THREADS = 4  # Of granian: each answers one request at a time.
 
 
@@ -66,7 +67,7 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
     _await_page(supervisor, ports)
     supervisor.started()
     if server:
-        supervisor.check_often(lambda: _keep_up(server))
+        supervisor.check_often(_keeps_up(server))
 
 
 def check_configuration(env: Mapping[str, str]) -> None:
@@ -134,8 +135,19 @@ def _page_answers(ports: Ports) -> bool:
         connection.close()
 
 
-def _keep_up(server: Server) -> None:
-    if server.ended():
+def _keeps_up(server: Server) -> Callable[[], None]:
+    """Return a check that starts the server again when it has ended, and after a failure not at once."""
+    not_before = 0.0
+
+    def check() -> None:
+        nonlocal not_before
+        if time.monotonic() < not_before or not server.ended():
+            return
         tell("PostgreSQL ended; it starts again.")
-        with contextlib.suppress(PostgresUnavailable):  # The next turn tries again.
+        try:
             server.start()
+        except PostgresUnavailable as problem:
+            tell(str(problem))
+            not_before = time.monotonic() + DATABASE_PAUSE_S
+
+    return check

@@ -35,6 +35,7 @@ __all__ = ["PostgresUnavailable", "Server"]
 
 START_TIMEOUT_S = 60.0  # Recovery after a crash comes before the first connection.
 POLL_S = 0.01
+LOG_BYTES_KEPT = 5_000_000
 LONGEST_SOCKET_FOLDER = 90  # The kernel takes 107 bytes for folder and file name together.
 SUPERUSER = "postgres"
 ASK_FOR_TLS = bytes.fromhex("0000000804d2162f")  # The protocol's SSLRequest: eight bytes, answered by one.
@@ -76,6 +77,8 @@ class Server:
     def start(self) -> str:
         """Return the DSN of a server that takes connections, whatever an earlier one left behind."""
         _make_home(self.home, self._account)
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None  # It ended; perhaps somebody else has started another meanwhile.
         with _locked(self.home / "start.lock"):
             if not self._join_running():
                 self._end_orphans()
@@ -197,7 +200,9 @@ class Server:
         command: list[str | Path] = [binaries.bin / "postgres", "-D", self._data]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with self.log.open("wb") as log:
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES_KEPT:
+            self.log.unlink()
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
