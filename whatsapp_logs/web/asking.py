@@ -131,16 +131,15 @@ def zone(person: Viewer) -> ZoneInfo:
 
 
 def _remember_phone(searched: str) -> str:
-    kept: dict[str, str] = dict(session.get(_PHONES, {}))
-    token = next((known for known, value in kept.items() if value == searched), None) or secrets.token_urlsafe(6)
-    kept.pop(token, None)
-    kept[token] = searched
-    session[_PHONES] = dict(list(kept.items())[-_KEPT_PHONES:])
+    kept: list[list[str]] = session.get(_PHONES, [])  # pairs, oldest first: a session sorts what a dict holds
+    token = next((known for known, value in kept if value == searched), None) or secrets.token_urlsafe(6)
+    others = [pair for pair in kept if pair[0] != token]
+    session[_PHONES] = [*others, [token, searched]][-_KEPT_PHONES:]
     return token
 
 
 def _recall_phone(token: str) -> str:
-    searched: str | None = session.get(_PHONES, {}).get(token)
+    searched: str | None = dict(session.get(_PHONES, [])).get(token)
     if searched is None:
         raise InvalidInput(
             "phone",

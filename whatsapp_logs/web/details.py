@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from typing import Any
 
@@ -13,7 +14,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound, ProviderError, P
 from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
-from whatsapp_logs.twilio.error_codes import explain
+from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
 from whatsapp_logs.web import words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice, take_notice
@@ -54,7 +55,9 @@ def document(message_id: int) -> Response:
     file = _service().document(shown.media_id)
     inline = file.content_type in _SHOWN_INLINE
     response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
-    response.headers.set("Content-Disposition", "inline" if inline else "attachment", filename=file.filename)
+    response.headers.set(
+        "Content-Disposition", "inline" if inline else "attachment", filename=_file_name(file.filename)
+    )
     response.headers["Content-Security-Policy"] = _DOCUMENT_CSP
     response.headers["Cache-Control"] = "private, no-store"
     return response
@@ -131,6 +134,17 @@ def _outcome_words(before: Message, *, changed: bool) -> str:
     return "Twilio had more to tell; see below." if changed else "Nothing new: Twilio says the same."
 
 
+def _needs_correction(advice: Advice | None) -> bool:
+    """Whether the recipient's number has to be put right first: sending to it again would fail again."""
+    wrong_number = advice is not None and (advice.at == RECIPIENT or advice.code == "invalid_number")
+    return wrong_number and advice is not None and advice.retry == "after_fix"
+
+
+def _file_name(name: str) -> str:
+    """A name that a header can carry: one line, nothing that steers a terminal or a path."""
+    return re.sub(r"[\x00-\x1f\x7f/\\]+", " ", name).strip() or "document"
+
+
 def _render(shown: Message, **more: Any) -> str:
     g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
@@ -140,7 +154,8 @@ def _render(shown: Message, **more: Any) -> str:
         message=shown,
         events=_service().timeline(shown.id),
         advice=advice,
-        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no"),
+        needs_correction=_needs_correction(advice),
+        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not _needs_correction(advice),
         **words.names([shown]),
         **more,
     )
