@@ -21,7 +21,7 @@ from whatsapp_logs import Config, WhatsAppService
 PASSWORD = "harbour-lane-demo"
 # (user name, password, role): the starter prints them.
 DEMO_SIGN_INS = tuple((username, PASSWORD, role) for username, _, role in data.PEOPLE)
-TIMEZONE = "Europe/London"
+TIMEZONE = os.environ.get("DISPLAY_TIMEZONE") or "Europe/London"
 
 
 def sign_ins() -> list[str]:

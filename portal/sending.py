@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _JUST_NOW = timedelta(minutes=1)
-FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
+_FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +110,13 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
     try:
         message = _service().send(draft, conn=conn)
     except InvalidInput as error:
+        if conn is not None:
+            conn.rollback()  # What the caller wrote goes with the message.
         _say(f"Nothing was sent to {letter.to_name}. {error.reason}", "bad")
         return redirect(back_to, 303)
     to = f"{letter.to_name}, {readable_phone(message.recipient)}"
     follow = "follow it in WhatsApp Logs"
-    if message.status in FAILURES:
+    if message.status in _FAILURES:
         _say(f"Not sent to {to}: {message.error_message}", "bad", message_id=message.id, link="see it in WhatsApp Logs")
     elif datetime.now(UTC) - message.created_at > _JUST_NOW:
         _say(f"This was already queued for {to}; nothing was sent twice", "ok", message_id=message.id, link=follow)

@@ -225,7 +225,8 @@ def test_a_reminder_with_its_document_sent_twice_is_one_message_and_one_document
     person, before = browser("arjun.agent"), office.message_count()
     fields = person.hidden_fields("/renewals/7", "/renewals/7/remind")
     for _ in range(2):
-        person.post("/renewals/7/remind", {**fields, "document": (io.BytesIO(PDF + b"seven"), "offer.pdf")})
+        file = (io.BytesIO(PDF + b"seven"), "offer.pdf")
+        assert person.post("/renewals/7/remind", {**fields, "document": file}).status_code == 303
     assert office.message_count() == before + 1
     assert office.row("SELECT count(*) FROM renewal_documents WHERE policy_id = 7") == (1,)
 
