@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.browser
 
 ACCOUNT, TOKEN = "AC" + "a" * 32, "test-token-0001"
 SENDER, CUSTOMER = "whatsapp:+15550100100", "whatsapp:+447700900500"
-CHROMIUM = Path("/usr/bin/chromium-headless-shell")
 
 
 @pytest.fixture
@@ -28,17 +26,15 @@ def twilio() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM if CHROMIUM.exists() else None)
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        yield page
-        browser.close()
-        # The browser itself reports requests that a stopped simulator refuses.
-        assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.context.close()
+    # The browser itself reports requests that a stopped simulator refuses.
+    assert [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text] == []
 
 
 def remind(twilio: Simulator) -> None:
