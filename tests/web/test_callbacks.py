@@ -19,6 +19,7 @@ from whatsapp_logs import Config, Draft, Message, Status, WhatsAppService
 
 CALLBACK = "/whatsapp/status_callback"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+LONG = random.Random(1).randbytes(4500).hex()  # an index takes long values that compress well, and fails at others
 PROOFS = (Status.DELIVERED, Status.READ)
 
 
@@ -272,7 +273,7 @@ class TestEarlyAndUnknown:
 
 
 class TestOddButSigned:
-    @pytest.mark.parametrize("word", ["teleported", "READ ", "", "x" * 5000, "nul\0nul", "<script>", "ünï"])
+    @pytest.mark.parametrize("word", ["teleported", "READ ", "", LONG, "nul\0nul", "<script>", "ünï"])
     def test_any_status_word_is_kept(self, service, twilio, sent, word):
         assert twilio.report(sid(1), word).status_code == 204
         event = service.timeline(sent.id)[-1]
@@ -295,9 +296,7 @@ class TestOddButSigned:
 
     def test_long_and_wrong_values_everywhere_are_answered_2xx_or_4xx(self, twilio, sent):
         form = status_form(sid(1), "sent")
-        for name, odd in itertools.product(
-            [*form, "ErrorCode", "ErrorMessage"], ["", "\0", "x" * 9000, "\ud7ff\uffff", "'"]
-        ):
+        for name, odd in itertools.product([*form, "ErrorCode", "ErrorMessage"], ["", "\0", LONG, "\ud7ff\uffff", "'"]):
             assert twilio.post(CALLBACK, form | {name: odd}).status_code in (204, 403), (name, odd[:9])
 
     def test_a_body_of_10_mb_is_refused(self, twilio):
@@ -355,7 +354,7 @@ class TestInbound:
 
     def test_odd_ones_do_no_harm(self, twilio):
         names = ["From", "To", "Body", "MessageSid", "NumMedia", "MediaUrl0", "ProfileName"]
-        for number, (name, odd) in enumerate(itertools.product(names, ["", "\0", "x" * 9000]), 10):
+        for number, (name, odd) in enumerate(itertools.product(names, ["", "\0", LONG]), 10):
             form = inbound_form(sid(number), "Hi") | {name: odd}
             assert twilio.post("/whatsapp/inbound", form).status_code in (200, 400), (name, odd[:9])
 

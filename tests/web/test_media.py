@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from tests.service_fixtures import make_portal
 from tests.web.twilio_calls import CUSTOMER
 from whatsapp_logs import Config, Draft, MediaFile, Template, WhatsAppService, links
+from whatsapp_logs.errors import MessageNotFound
 from whatsapp_logs.twilio.simulator import POLICY_DOCUMENT_BY_PATH
 
 PDF = b"%PDF-1.7 a policy of nobody"
@@ -99,6 +100,12 @@ def test_mistake_12_an_altered_or_made_up_link_opens_nothing_and_tells_nothing(c
     wrong += [f"/whatsapp/media/{name}" for name in ("x", "policy.pdf", "..", "%00", "a" * 5000, "1.2.3")]
     answers = {(answer.status_code, answer.mimetype, answer.data) for answer in map(client.get, wrong)}
     assert answers == {(404, "text/plain", b"There is no document at this address.")}
+
+
+def test_what_is_no_id_is_no_document(service):
+    for text in ("", "x", "../etc/passwd", "\0", "00000000-0000-4000-8000-000000000000", "1" * 5000):
+        with pytest.raises(MessageNotFound):
+            service.document(text)
 
 
 def test_each_letter_of_the_token_counts(client, link):
