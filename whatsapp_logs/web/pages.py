@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import details, listing, refreshes, words
+from whatsapp_logs.web import details, listing, refreshes, widgets, words
 from whatsapp_logs.web.access import requires
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone
 from whatsapp_logs.web.notices import take_notice
@@ -24,6 +24,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/whatsapp_logs/unmatched", "unmatched", unmatched)
     details.register(blueprint)
     refreshes.register(blueprint)
+    widgets.register_live(blueprint)
 
 
 @requires(Right.SEE)

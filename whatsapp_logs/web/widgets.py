@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Flask, current_app, g, render_template
+from flask import Blueprint, Flask, Response, current_app, g, render_template, request
 from markupsafe import Markup
 
 from whatsapp_logs.errors import InvalidInput, WhatsAppLogsError
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES
 from whatsapp_logs.rights import Right, Viewer
-from whatsapp_logs.web import asking, words
-from whatsapp_logs.web.listing import Figures
+from whatsapp_logs.store.messages import Page
+from whatsapp_logs.web import asking, listing, words
+from whatsapp_logs.web.access import requires, viewer
 
 log = logging.getLogger(__name__)
 
@@ -28,47 +30,66 @@ def register(app: Flask) -> None:
     app.add_template_global(whatsapp_logs_messages)
 
 
+def register_live(blueprint: Blueprint) -> None:
+    """Add the route that a visible list of latest messages polls."""
+    blueprint.add_url_rule("/whatsapp_logs/latest", "latest", latest)
+
+
 def whatsapp_logs_widget() -> Markup:
     """A card for the portal's first page: figures of today and of all time, the last failures, the way to the log."""
-
-    def content(person: Viewer) -> dict[str, Any]:
-        service = _service()
-        zone = asking.zone(person)
-        today = MessageFilter(date_from=datetime.now(zone).date(), zone=zone)
-        counted = service.count_by_status(today)
-        failures = service.page(MessageFilter(statuses=tuple(FAILURES)), limit=_LAST_FAILURES).messages
-        return {
-            "total": Figures(service.status_counts()),
-            "today": None if counted is None else Figures(counted),
-            "today_filter": asking.Asked(wanted=today),
-            "everything": asking.Asked(wanted=MessageFilter(zone=zone)),
-            "rows": failures,
-        }
-
-    return _drawn("_widget.html", content)
+    return _drawn("_widget.html", _figures)
 
 
 def whatsapp_logs_messages(
     *, client_id: str | int | None = None, policy_id: str | int | None = None, limit: int = 5
 ) -> Markup:
-    """The latest messages of a client or a policy, and the way to all of them."""
-
-    def content(person: Viewer) -> dict[str, Any]:
-        wanted = MessageFilter(
-            client_id="" if client_id is None else str(client_id),
-            policy_id="" if policy_id is None else str(policy_id),
-            zone=asking.zone(person),
-        )
-        rows = _service().page(wanted, limit=max(1, min(limit, _MAX_ROWS))).messages
-        return {"everything": asking.Asked(wanted=wanted), "rows": rows}
-
-    return _drawn("_messages.html", content)
+    """The latest messages of a client or a policy, kept up to date while they are looked at, and the way to all of them."""
+    client, policy = ("" if one is None else str(one) for one in (client_id, policy_id))
+    return _drawn("_messages.html", lambda person: _latest(person, client=client, policy=policy, limit=limit))
 
 
-def _drawn(template: str, content: Any) -> Markup:
+@requires(Right.SEE)
+def latest() -> str | Response:
+    """The list of latest messages again if anything in it has changed since `seen`, else 204."""
+    here = asking.asked()
+    limit = int(text) if (text := request.args.get("limit", "")).isdigit() and len(text) < 4 else 5
+    found = _latest(viewer(), client=here.wanted.client_id, policy=here.wanted.policy_id, limit=limit)
+    if request.args.get("seen") == found["seen"]:
+        return Response(status=204)
+    return render_template("whatsapp_logs/_messages.html", **found, **words.names(found["rows"]))
+
+
+def _figures(person: Viewer) -> dict[str, Any]:
+    service = _service()
+    zone = asking.zone(person)
+    today = MessageFilter(date_from=datetime.now(zone).date(), zone=zone)
+    counted = service.count_by_status(today)
+    return {
+        "total": listing.Figures(service.status_counts()),
+        "today": None if counted is None else listing.Figures(counted),
+        "today_filter": asking.Asked(wanted=today),
+        "everything": asking.Asked(wanted=MessageFilter(zone=zone)),
+        "rows": service.page(MessageFilter(statuses=tuple(FAILURES)), limit=_LAST_FAILURES).messages,
+    }
+
+
+def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str, Any]:
+    everything = asking.Asked(wanted=MessageFilter(client_id=client, policy_id=policy, zone=asking.zone(person)))
+    page: Page = _service().page(everything.wanted, limit=max(1, min(limit, _MAX_ROWS)))
+    return {
+        "everything": everything,
+        "rows": page.messages,
+        "latest": "-".join(filter(None, ("client" * bool(client), client, "policy" * bool(policy), policy))),
+        "client": client or None,
+        "policy": policy or None,
+        "limit": limit,
+        "seen": listing.fingerprint(page, listing.Figures({}), everything, datetime.now(UTC)),
+    }
+
+
+def _drawn(template: str, content: Callable[[Viewer], dict[str, Any]]) -> Markup:
     """The widget for whoever is signed in: nothing for somebody without the right, a sentence while the log is away."""
-    extension = current_app.extensions["whatsapp_logs"]
-    person: Viewer | None = extension.current_user()
+    person: Viewer | None = current_app.extensions["whatsapp_logs"].current_user()
     if person is None or not person.may(Right.SEE):
         return Markup("")
     g.whatsapp_logs_viewer = person
@@ -76,15 +97,14 @@ def _drawn(template: str, content: Any) -> Markup:
     try:
         filled = content(person)
         filled |= words.names(filled["rows"])
-    except InvalidInput:  # an id the log's tables cannot hold has no messages
-        filled = {"rows": [], "everything": None}
+    except InvalidInput:  # an id that the log's tables cannot hold has no messages
+        filled = {"rows": []}
     except WhatsAppLogsError as error:
         log.warning("widget %s not shown: %s", template, error)
         filled = {"problem": str(error)}
     first = not g.get("whatsapp_logs_assets")
     g.whatsapp_logs_assets = True
-    html = render_template(f"whatsapp_logs/{template}", first=first, **words.for_templates(), **filled)
-    return Markup(html)
+    return Markup(render_template(f"whatsapp_logs/{template}", first=first, **words.for_templates(), **filled))
 
 
 def _service() -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from flask import current_app, g
 
 from whatsapp_logs import phone
+from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.twilio.error_codes import explain
@@ -82,6 +83,7 @@ def for_templates() -> dict[str, Any]:
         "w": None if person is None else Words(person),
         "f": format,
         "explain": explain,
+        "DatabaseAway": DatabaseAway,
         "assets": assets,
         "wl_csrf": access.csrf_token,
         "simulated": extension.service.config.simulated,
