@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 
 from tests import office
 from tests.web.twilio_calls import CUSTOMER, Twilio, sid
-from whatsapp_logs import Config, Draft, Status, WhatsAppService
+from whatsapp_logs import ROLES, Config, Draft, Status, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
 from whatsapp_logs.store import migrate
 
@@ -316,3 +316,28 @@ class TestLogMessage:
         assert len(ids) == 8
         assert len(set(ids)) == 1
         assert service.status_counts() == {Status.QUEUED: 1}
+
+
+class TestWithoutAService:
+    """The portal caught ConfigError and runs without the log."""
+
+    @pytest.fixture
+    def office_alone(self, office_dsn: str) -> Office:
+        app = office.make_office(office_dsn)
+        people = {"ann": Viewer("Ann", ROLES["agent"])}
+        log = WhatsAppLogs(None)
+        log.init_app(app, current_user=lambda: people.get(flask.session.get("staff", "")), layout="base.html")
+        return Office(app, {}, office_dsn, 0)
+
+    def test_the_offices_own_pages_work(self, office_alone: Office):
+        home = office_alone.somebody("ann").get("/")
+        assert home.status_code == 200
+        assert "The message log cannot be reached just now." in home.text
+
+    @pytest.mark.parametrize(
+        "path", ["/whatsapp_logs", "/whatsapp_logs/messages/1", "/api/whatsapp/stats", "/whatsapp/media/x"]
+    )
+    def test_the_log_says_that_it_is_not_available(self, office_alone: Office, path: str):
+        answer = office_alone.somebody("ann").get(path)
+        assert answer.status_code == 503
+        assert "WhatsApp service not available" in answer.text

@@ -7,13 +7,17 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response
 
+from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ServiceNotAvailable
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import access, api, callbacks, errors, media, pages, widgets
 
 # No inline script or style, nothing from elsewhere. A portal whose layout needs more passes its own, or None.
-STRICT_CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-src 'self'; object-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+STRICT_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; object-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+)
 
 Names = Callable[[Iterable[str]], Mapping[str, str]]
 Link = Callable[[str], str | None]
@@ -44,6 +48,11 @@ class WhatsAppLogs:
         if self._service is None:
             raise ServiceNotAvailable()
         return self._service
+
+    @property
+    def config(self) -> Config | None:
+        """The running service's settings; None without a service, for what has to work then too."""
+        return None if self._service is None else self._service.config
 
     def init_app(
         self,

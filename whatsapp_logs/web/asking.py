@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from flask import current_app, request, session, url_for
 
 from whatsapp_logs import phone
+from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
@@ -126,8 +127,8 @@ def zone(person: Viewer) -> ZoneInfo:
                 return ZoneInfo(name)
             except (KeyError, ValueError, OSError):  # no such zone on this machine: the next one serves
                 continue
-    config_zone: ZoneInfo = current_app.extensions["whatsapp_logs"].service.config.zone
-    return config_zone
+    config: Config | None = current_app.extensions["whatsapp_logs"].config
+    return ZoneInfo("UTC") if config is None else config.zone
 
 
 def _remember_phone(searched: str) -> str:

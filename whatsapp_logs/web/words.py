@@ -77,6 +77,7 @@ class Words:
 def for_templates() -> dict[str, Any]:
     """What every template of ours finds."""
     extension = current_app.extensions["whatsapp_logs"]
+    config = extension.config
     person = g.get("whatsapp_logs_viewer")
     return {
         "layout": extension.layout,
@@ -86,8 +87,8 @@ def for_templates() -> dict[str, Any]:
         "DatabaseAway": DatabaseAway,
         "assets": assets,
         "wl_csrf": access.csrf_token,
-        "simulated": extension.service.config.simulated,
-        "twilio_configured": extension.service.config.twilio_configured,
+        "simulated": config is not None and config.simulated,
+        "twilio_configured": config is not None and config.twilio_configured,
         "IN_FLIGHT": sorted(IN_FLIGHT, key=lambda status: status.rank),
         "REACHED": sorted(REACHED, key=lambda status: status.rank),
         "FAILURES": sorted(FAILURES, key=lambda status: status.rank),
