@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from portal import demo_data as data
 from portal import policies, sending
-from portal.policies import Policy
+from portal.policy import Policy
 from whatsapp_logs import Source, StatusReport, WhatsAppService
 
 DAYS = 90

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import unicodedata
 from decimal import Decimal
-from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from reportlab.lib import colors
@@ -19,9 +18,7 @@ from reportlab.platypus.doctemplate import BaseDocTemplate
 
 from portal.config import OFFICE
 from portal.format import long_date, money
-
-if TYPE_CHECKING:
-    from portal.policies import Policy
+from portal.policy import Policy
 
 INK = colors.HexColor("#16222e")
 SOFT = colors.HexColor("#5b6875")

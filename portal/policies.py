@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal
-
 from flask import Blueprint, abort, render_template, request, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
@@ -15,36 +11,10 @@ from portal import documents, sending
 from portal.access import requires
 from portal.database import database
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
+from portal.policy import Policy
 from whatsapp_logs import Right
 
 policies = Blueprint("policies", __name__, url_prefix="/policies")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """A contract of insurance with its holder. `ends_on` is the last day of cover, when renewal is due."""
-
-    policy_id: int
-    policy_number: str
-    product: str
-    insurer: str
-    insured: str
-    sum_insured: Decimal
-    excess: Decimal
-    premium: Decimal
-    currency: str
-    starts_on: date
-    ends_on: date
-    status: str
-    client_id: int
-    client_name: str
-    client_phone: str
-    client_address: str
-
-    @property
-    def is_renewable(self) -> bool:
-        """Whether there is something to renew."""
-        return self.status == "active"
 
 
 SELECT = """

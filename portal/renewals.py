@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 from portal import policies, sending, uploads
 from portal.access import me, requires
 from portal.database import database
-from portal.policies import Policy
+from portal.policy import Policy
 from whatsapp_logs import Right
 
 renewals = Blueprint("renewals", __name__, url_prefix="/renewals")

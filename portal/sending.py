@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask, abort, current_app, redirect, request, session, url_for
 from psycopg import Connection
@@ -15,12 +15,10 @@ from werkzeug.wrappers import Response
 
 from portal.access import me
 from portal.format import long_date, readable_phone
+from portal.policy import Policy
+from portal.uploads import Upload
 from whatsapp_logs import Draft, MediaFile, Status, Template, WhatsAppService
 from whatsapp_logs.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from portal.policies import Policy
-    from portal.uploads import Upload
 
 MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
