@@ -14,7 +14,7 @@ from whatsapp_logs.rights import Right
 from whatsapp_logs.web.api_models import Problem
 
 _SCHEMAS = "#/components/schemas/"
-_VERSION = "1.2.0"
+_VERSION = "1.2.0"  # of the specification whose shapes these are
 _INTRODUCTION = (
     "Every WhatsApp message of the office, from queued to read. Requests carry the portal's session cookie; a change also carries "
     "the session's CSRF token in the header X-CSRFToken. `success` says whether it was done, `message` says the rest in words."
@@ -47,12 +47,9 @@ class Operation:
 
 def describe(operations: Sequence[Operation], *, server: str) -> dict[str, Any]:
     """The OpenAPI document of these operations, below `server`."""
-    models = sorted({model for operation in operations for model, _ in _models(operation)}, key=lambda m: m.__name__)
-    modes = {pair for operation in operations for pair in _models(operation)}
-    # A model in one mode only keeps its plain name.
+    pairs = {pair for operation in operations for pair in _models(operation)}
     _, definitions = models_json_schema(
-        [(model, mode) for model in models for mode in ("validation", "serialization") if (model, mode) in modes],
-        ref_template=_SCHEMAS + "{model}",
+        sorted(pairs, key=lambda pair: pair[0].__name__), ref_template=_SCHEMAS + "{model}"
     )
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
