@@ -170,7 +170,8 @@ class StatusReport:
     """What a provider said of one message at one moment.
 
     `provider_status` is its own word; `happened_at` its own time where it gives one. At least one of `provider_id` (Twilio SID)
-    and `message_id` (our row) is known. `price` keeps the provider's sign: Twilio's are negative.
+    and `message_id` (our row) is known. `sent_at` is when the message left the provider, which a later status may tell too.
+    `price` keeps the provider's sign: Twilio's are negative.
     """
 
     provider_status: str
@@ -179,6 +180,7 @@ class StatusReport:
     error_code: str | None = None
     error_message: str | None = None
     happened_at: datetime | None = None
+    sent_at: datetime | None = None
     price: Decimal | None = None
     price_unit: str | None = None
     num_segments: int | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 import requests
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.message import MessageInstance
@@ -25,6 +27,19 @@ _PREFIX = "whatsapp:"
 _PAGE_SIZE = 1000
 _TOO_MANY_REQUESTS = 429
 _LOGIN_REFUSED = (401, 403)
+_NO_SUCH_MESSAGE = (400, 404)  # 400 for what is no SID at all: one such row must not stop a refresh of all others
+_LEFT_TWILIO = frozenset({"sent", "delivered", "read", "undelivered", "partially_delivered"})
+_MAX_INTEGER = 2**31 - 1
+# Raised before anything goes out: an address that is none, a proxy that does not let us through.
+_BEFORE_SENDING = (
+    requests.ConnectTimeout,
+    requests.exceptions.ProxyError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+)
+# What the library raises for an answer that is no JSON, or JSON of another shape: it reads without looking.
+_NOT_UNDERSTOOD = (ValueError, TypeError, AttributeError, KeyError)
 
 # The library logs every URL with its query at INFO: telephone numbers. Our own log has one line per decision instead.
 logging.getLogger("twilio.http_client").setLevel(logging.WARNING)
@@ -41,28 +56,27 @@ class TwilioGateway:
         """Create the message at Twilio; see `channels.base.Gateway`. Twilio has no idempotency parameter: never repeat blindly."""
         try:
             instance = self._client().messages.create(**self._create_arguments(outgoing))
-        except TwilioRestException as error:
+            return _report(instance, message_id=outgoing.message_id)
+        except (TwilioRestException, TwilioServiceException) as error:
             _raise_for_create(error)
         except requests.RequestException as error:
-            if _never_connected(error):
+            if _never_sent(error):
                 raise NotSent("Twilio cannot be reached. The message waits and is tried again.") from error
             raise Unconfirmed(
                 "Twilio's answer was lost. The message is looked up before anything is sent again."
             ) from error
-        except TwilioException as error:
+        except (TwilioException, *_NOT_UNDERSTOOD) as error:
             raise Unconfirmed("Twilio answered in a way nobody understands. The message is looked up.") from error
-        return _report(instance, message_id=outgoing.message_id)
 
     def fetch(self, provider_id: str) -> ProviderMessage:
         """One message by its SID: the authority where the list lags."""
-        try:
-            return _listed(self._client().messages(provider_id).fetch())
-        except TwilioRestException as error:
-            if error.status == 404:
-                raise UnknownToProvider("Twilio has no message of this SID.", code=str(error.code)) from error
-            raise ProviderAway(_away(error.status), code=str(error.code)) from error
-        except (TwilioException, requests.RequestException) as error:
-            raise ProviderAway("Twilio cannot be reached. Try again in a few minutes.") from error
+        with _asking():
+            try:
+                return _listed(self._client().messages(provider_id).fetch())
+            except (TwilioRestException, TwilioServiceException) as error:
+                if int(error.status) in _NO_SUCH_MESSAGE:
+                    raise UnknownToProvider("Twilio has no message of this SID.", code=str(error.code)) from error
+                raise
 
     def sent_between(self, since: datetime, until: datetime) -> Iterator[ProviderMessage]:
         """Twilio's list by date_sent, 1 000 a page, newest first."""
@@ -77,25 +91,13 @@ class TwilioGateway:
 
     def check(self) -> None:
         """List one message: proves address, login and account."""
-        try:
+        with _asking():
             self._client().messages.page(page_size=1)
-        except TwilioException as error:
-            response = error.args[1] if len(error.args) > 1 else None
-            raise ProviderAway(_away(getattr(response, "status_code", 503))) from error
-        except requests.RequestException as error:
-            raise ProviderAway("Twilio cannot be reached. Check this machine's network.") from error
 
     def _list(self, **conditions: Any) -> Iterator[ProviderMessage]:
-        try:
+        with _asking():
             for instance in self._client().messages.stream(page_size=_PAGE_SIZE, **conditions):
                 yield _listed(instance)
-        except (
-            TwilioException
-        ) as error:  # a failing page raises the bare base class with the response as second argument
-            response = error.args[1] if len(error.args) > 1 else None
-            raise ProviderAway(_away(getattr(response, "status_code", 503))) from error
-        except requests.RequestException as error:
-            raise ProviderAway("Twilio cannot be reached. Try again in a few minutes.") from error
 
     def _client(self) -> Client:
         client: Client | None = getattr(self._local, "client", None)
@@ -123,8 +125,25 @@ class TwilioGateway:
         return arguments
 
 
-def _raise_for_create(error: TwilioRestException) -> NoReturn:
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Say ProviderAway for whatever keeps a question from being answered."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise ProviderAway("Twilio cannot be reached. Try again in a few minutes.") from error
+    except (TwilioRestException, TwilioServiceException) as error:
+        raise ProviderAway(_away(int(error.status)), code=str(error.code)) from error
+    except TwilioException as error:  # a failing page raises the bare base class with the response as second argument
+        response = error.args[1] if len(error.args) > 1 else None
+        raise ProviderAway(_away(getattr(response, "status_code", 503))) from error
+    except _NOT_UNDERSTOOD as error:
+        raise ProviderAway("Twilio's answer cannot be understood. Try again in a few minutes.") from error
+
+
+def _raise_for_create(error: TwilioRestException | TwilioServiceException) -> NoReturn:
     code, status = str(error.code), int(error.status)
+    text = error.msg if isinstance(error, TwilioRestException) else error.detail or error.title
     if status == _TOO_MANY_REQUESTS:
         raise NotSent("Twilio is busy (429). The message waits and is tried again.", code=code) from error
     if status in _LOGIN_REFUSED:
@@ -134,15 +153,29 @@ def _raise_for_create(error: TwilioRestException) -> NoReturn:
         raise Unconfirmed(
             "Twilio failed while taking the message. It is looked up before anything is sent again.", code=code
         ) from error
-    raise Refused(str(error.msg), code=code) from error
+    if code == str(status):  # the library's stand-in where the answer carries no code: then it is not Twilio that speaks
+        text = f"Something else answers in Twilio's place (HTTP {status}). The message waits; check proxy and address."
+        raise NotSent(text) from error
+    raise Refused(str(text), code=code) from error
 
 
-def _never_connected(error: requests.RequestException) -> bool:
-    """Whether the request cannot have reached Twilio: refused, no route, name unknown, TLS not established."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+def _never_sent(error: requests.RequestException) -> bool:
+    """Whether the request cannot have reached Twilio: refused, no route, name unknown, TLS session not established.
+
+    An SSLError alone proves nothing: a broken record may be the answer to a request that was taken.
+    """
+    if isinstance(error, _BEFORE_SENDING):
         return True
     cause = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError)
+    return isinstance(getattr(cause, "reason", None), NewConnectionError) or _in_handshake(error)
+
+
+def _in_handshake(error: BaseException | None) -> bool:
+    while error is not None:
+        if any(frame.f_code.co_name == "do_handshake" for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _away(http_status: int) -> str:
@@ -165,8 +198,11 @@ def _listed(instance: MessageInstance) -> ProviderMessage:
 
 
 def _report(instance: MessageInstance, *, message_id: int | None = None) -> StatusReport:
-    status = str(instance.status)
-    happened_at = _utc(instance.date_sent) if status == "sent" else _utc(instance.date_updated)
+    if not instance.sid:
+        raise ValueError("the answer names no message")
+    status = str(instance.status or "(none)")
+    sent_at = _utc(instance.date_sent) if status in _LEFT_TWILIO else None
+    happened_at = sent_at if status == "sent" else _utc(instance.date_updated)
     return StatusReport(
         provider_status=status,
         provider_id=str(instance.sid),
@@ -174,15 +210,30 @@ def _report(instance: MessageInstance, *, message_id: int | None = None) -> Stat
         error_code=None if instance.error_code is None else str(instance.error_code),
         error_message=instance.error_message,
         happened_at=happened_at if message_id is None else None,  # an answer to us happened now
-        price=None if instance.price is None else Decimal(str(instance.price)),
+        sent_at=sent_at if message_id is None else None,
+        price=_price(instance.price),
         price_unit=instance.price_unit,
-        num_segments=int(instance.num_segments) if instance.num_segments else None,
+        num_segments=_count(instance.num_segments),
         payload={
             "direction": str(instance.direction),
             "date_sent": _text(instance.date_sent),
             "date_updated": _text(instance.date_updated),
         },
     )
+
+
+def _price(text: object) -> Decimal | None:
+    """Facts beside the status never cost us the status: what is no number is left out."""
+    try:
+        price = None if text is None else Decimal(str(text))
+    except InvalidOperation:
+        return None
+    return price if price is not None and price.is_finite() else None
+
+
+def _count(text: object) -> int | None:
+    digits = str(text or "")
+    return int(digits) if digits.isascii() and digits.isdigit() and int(digits) <= _MAX_INTEGER else None
 
 
 def _bare(address: str | None) -> str:
