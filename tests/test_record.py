@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import psycopg
+import pytest
 
-from whatsapp_logs import WhatsAppService
+from whatsapp_logs import Draft, Status, WhatsAppService
 from whatsapp_logs.message import Source, StatusReport
 
 
@@ -43,3 +51,141 @@ def test_a_thousand_reports_cost_far_less_than_a_thousand_times_one(service: Wha
     small = seconds_to_record(service, batch[:100])
     big = seconds_to_record(service, [StatusReport(provider_status="delivered", provider_id=r.provider_id) for r in batch])
     assert big < 25 * small, f"100 reports {small * 1000:.0f} ms, 1 000 reports {big * 1000:.0f} ms"
+
+
+FLOW = ("queued", "sending", "sent", "delivered", "read")
+FAILURES = ("failed", "undelivered", "canceled")
+RANKS = {word: n for n, word in enumerate(["queued", "sending", "sent", "canceled", "failed", "undelivered", "delivered", "read"])}
+
+
+def test_fault_5_every_order_of_reports_ends_in_the_documented_state(service: WhatsAppService, dsn: str) -> None:
+    """Each permutation of the flow, and each failure at each place of each: one message for each, reported round by round."""
+    orders = [list(order) for order in itertools.permutations(FLOW)]
+    orders += [
+        [*order[:place], failure, *order[place:]]
+        for length in (3, 4, 5)
+        for order in itertools.permutations(FLOW[:length])
+        for failure in FAILURES
+        for place in range(length + 1)
+    ]
+    log_many(dsn, len(orders))
+    for turn in range(max(map(len, orders))):
+        reports = [
+            StatusReport(
+                provider_status=order[turn], provider_id=sid(n), error_code="63016" if order[turn] == "failed" else None
+            )
+            for n, order in enumerate(orders)
+            if turn < len(order)
+        ]
+        service.record(reports, source=Source.CALLBACK)
+    with psycopg.connect(dsn) as conn:
+        rows = conn.execute(
+            """
+            SELECT provider_id, status::text, error_code, failed_at IS NOT NULL, delivered_at IS NOT NULL, read_at IS NOT NULL
+            FROM whatsapp_logs.messages ORDER BY provider_id
+            """
+        ).fetchall()
+    for order, (_, status, code, has_failed, is_delivered, is_read) in zip(orders, rows, strict=True):
+        end = max(order, key=RANKS.__getitem__)
+        assert status == end, order
+        assert (has_failed, is_delivered, is_read) == (end in FAILURES, end in ("delivered", "read"), end == "read"), order
+        assert code == ("63016" if end in FAILURES and "failed" in order else None), order
+
+
+def test_an_error_stays_when_a_later_failure_brings_none(service: WhatsAppService, dsn: str) -> None:
+    log_many(dsn, 1)
+    for word, code in (("failed", "63016"), ("undelivered", None), ("failed", None)):
+        service.record(
+            [StatusReport(provider_status=word, provider_id=sid(0), error_code=code, error_message=code and "why")],
+            source=Source.CALLBACK,
+        )
+    message = service.message_by_sid(sid(0))
+    assert (message.status, message.error_code, message.error_message) == (Status.UNDELIVERED, "63016", "why")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"error_message": "NUL \0 inside"},
+        {"error_message": "half a pair \ud83d"},
+        {"payload": {"a\0": ["\0", {"b": "\udfff"}]}},
+        {"provider_status": "w" * 9000},
+        {"provider_status": ""},
+        {"provider_id": "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))},
+        {"error_code": "".join(hashlib.sha256(bytes([n])).hexdigest() for n in range(200))},
+        {"price": Decimal("NaN")},
+        {"price": Decimal("-Infinity")},
+        {"price": Decimal("1e-400")},
+        {"num_segments": 2**80},
+        {"message_id": 2**80},
+        {"message_id": 987654321},
+        {"happened_at": datetime(1, 1, 1, tzinfo=UTC)},
+        {"happened_at": datetime.max.replace(tzinfo=UTC)},
+    ],
+    ids=lambda odd: next(iter(odd)),
+)
+def test_one_odd_report_does_not_cost_the_others(odd: dict[str, Any], service: WhatsAppService, dsn: str) -> None:
+    log_many(dsn, 3)
+    reports = [StatusReport(provider_status="sent", provider_id=sid(n)) for n in range(3)]
+    reports[1] = replace(reports[1], **odd)
+    recorded = service.record(reports, source=Source.CALLBACK)
+    assert all(outcome.is_new for outcome in recorded)
+    assert [service.message_by_sid(sid(n)).status for n in (0, 2)] == [Status.SENT, Status.SENT]
+
+
+def test_two_messages_of_a_batch_cannot_both_take_one_sid(service: WhatsAppService) -> None:
+    first, second = (service.send(Draft(to="+447700900222", body="x")) for _ in range(2))
+    reports = [
+        StatusReport(provider_status="sent", provider_id=sid(7), message_id=message.id) for message in (first, second)
+    ]
+    recorded = service.record(reports, source=Source.CALLBACK)
+    assert {outcome.message_id for outcome in recorded} == {first.id}
+    assert service.message(second.id).provider_id is None
+
+
+def test_a_second_sid_for_one_message_is_kept_apart_and_visible(service: WhatsAppService) -> None:
+    """It would be the trace of a message sent twice: evidence, never folded into the first one's state."""
+    message = service.send(Draft(to="+447700900222", body="x"))
+    for n, word in ((1, "sent"), (2, "read")):
+        report = StatusReport(provider_status=word, provider_id=sid(n), message_id=message.id)
+        service.record([report], source=Source.CALLBACK)
+    assert service.message(message.id).status is Status.SENT
+    assert [event.provider_id for event in service.unmatched()] == [sid(2)]
+
+
+def test_a_lost_sent_is_told_by_what_came_after_it(service: WhatsAppService, dsn: str) -> None:
+    log_many(dsn, 1)
+    left_at, read_at = datetime(2026, 11, 1, 10, tzinfo=UTC), datetime(2026, 11, 1, 11, tzinfo=UTC)
+    report = StatusReport(provider_status="read", provider_id=sid(0), sent_at=left_at, happened_at=read_at)
+    service.record([report], source=Source.REFRESH)
+    message = service.message_by_sid(sid(0))
+    assert (message.sent_at, message.delivered_at, message.read_at) == (left_at, read_at, read_at)
+
+
+def test_a_price_that_comes_late_is_kept_and_not_forgotten_again(service: WhatsAppService, dsn: str) -> None:
+    log_many(dsn, 1)
+    prices = (None, Decimal("-0.0075"), None)
+    for price in prices:
+        report = StatusReport(provider_status="delivered", provider_id=sid(0), price=price, price_unit=price and "usd")
+        service.record([report], source=Source.REFRESH)
+    message = service.message_by_sid(sid(0))
+    assert (message.price, message.price_unit) == (Decimal("-0.0075"), "USD")
+
+
+def test_fault_7_reports_that_race_their_row_are_never_lost(service: WhatsAppService) -> None:
+    """Each SID's row is logged while two reports of it, one carrying nothing of ours, come in from other threads."""
+
+    def one(n: int) -> None:
+        words = [
+            lambda: service.log_message(message_sid=sid(n), to="+447700900222"),
+            lambda: service.record([StatusReport(provider_status="sent", provider_id=sid(n))], source=Source.CALLBACK),
+            lambda: service.record([StatusReport(provider_status="read", provider_id=sid(n))], source=Source.CALLBACK),
+        ]
+        with ThreadPoolExecutor(3) as threads:
+            for done in [threads.submit(word) for word in words[n % 3 :] + words[: n % 3]]:
+                done.result()
+
+    with ThreadPoolExecutor(2) as outer:
+        list(outer.map(one, range(60)))
+    assert {service.message_by_sid(sid(n)).status for n in range(60)} == {Status.READ}
+    assert service.unmatched() == []

@@ -16,6 +16,7 @@ from psycopg.types.json import Jsonb
 from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Message, Status
+from whatsapp_logs.store.text import storable
 
 _COLUMNS = """
     m.id, m.direction, m.channel, m.message_type, m.recipient, m.sender, m.body, m.media_url, m.media_id::text AS media_id,
@@ -50,7 +51,7 @@ def insert(conn: Connection[Any], **values: Any) -> int | None:
 
     `values` are columns of `messages`; what is left out takes the column's default.
     """
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {name: storable(value) for name, value in values.items() if value is not None}
     unknown = given.keys() - set(_INSERT_COLUMNS)
     if unknown:
         raise TypeError(f"not columns of a new message: {sorted(unknown)}")

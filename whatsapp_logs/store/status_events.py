@@ -11,6 +11,9 @@ from psycopg import Connection
 from psycopg.rows import kwargs_row
 
 from whatsapp_logs.message import Recorded, Source, Status, StatusEvent, StatusReport
+from whatsapp_logs.store.text import storable
+
+_MAX_WORD = 100
 
 
 def record(conn: Connection[Any], reports: Sequence[StatusReport], *, source: Source, now: datetime) -> list[Recorded]:
@@ -66,19 +69,29 @@ def _event(**row: Any) -> StatusEvent:
     return StatusEvent(**row)
 
 
+def _within(number: int | None, *, bits: int) -> int | None:
+    return number if number is not None and 0 <= number < 2**bits else None
+
+
+def _word(text: str | None) -> str | None:
+    """What is indexed is short; the payload keeps the whole."""
+    return text[:_MAX_WORD] or None if text is not None else None
+
+
 def _as_json(report: StatusReport) -> dict[str, Any]:
     status = report.status
     fields: dict[str, Any] = {
-        "message_id": report.message_id,
-        "provider_id": report.provider_id,
+        "message_id": _within(report.message_id, bits=63),
+        "provider_id": _word(report.provider_id),
         "status": None if status is None else status.value,
-        "provider_status": report.provider_status,
-        "error_code": report.error_code,
+        "provider_status": _word(report.provider_status) or "(none)",
+        "error_code": _word(report.error_code),
         "error_message": report.error_message,
         "happened_at": None if report.happened_at is None else report.happened_at.isoformat(),
-        "price": None if report.price is None else str(report.price),
+        "sent_at": None if report.sent_at is None else report.sent_at.isoformat(),
+        "price": str(report.price) if report.price is not None and report.price.is_finite() else None,
         "price_unit": report.price_unit,
-        "num_segments": report.num_segments,
+        "num_segments": _within(report.num_segments, bits=31),
         "payload": dict(report.payload) or None,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return {name: storable(value) for name, value in fields.items() if value is not None}

@@ -49,7 +49,7 @@ $$;
 CREATE FUNCTION whatsapp_logs.record(reports jsonb, told_by text, at timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (n bigint, to_message bigint, is_new boolean, changed boolean) LANGUAGE plpgsql AS $$
 -- reports: array of {message_id?, provider_id?, status?, provider_status, error_code?, error_message?, happened_at?, price?,
--- price_unit?, num_segments?, payload?}. Answers one row per report, in order: its message (NULL = parked), whether it told
+-- sent_at?, price_unit?, num_segments?, payload?}. Answers one row per report, in order: its message (NULL = parked), whether it told
 -- anything new, whether the message's state moved. Each statement below sees what others committed while it waited for its lock.
 #variable_conflict use_column
 DECLARE
@@ -70,8 +70,12 @@ BEGIN
     UPDATE whatsapp_logs.messages AS m
     SET provider_id = r.provider_id, unconfirmed_at = NULL, wait_reason = NULL, retry_at = NULL, updated_at = clock_timestamp()
     FROM (SELECT DISTINCT ON (message_id) message_id, provider_id
-          FROM jsonb_to_recordset(reports) AS r (message_id bigint, provider_id text)
-          WHERE message_id IS NOT NULL AND provider_id IS NOT NULL) AS r
+          FROM (SELECT DISTINCT ON (provider_id) r.message_id, r.provider_id
+                FROM jsonb_to_recordset(reports) AS r (message_id bigint, provider_id text)
+                JOIN whatsapp_logs.messages AS waiting ON waiting.id = r.message_id AND waiting.provider_id IS NULL
+                WHERE r.provider_id IS NOT NULL
+                ORDER BY provider_id, message_id) AS claimed  -- two messages of a batch cannot both have one SID
+          ORDER BY message_id, provider_id) AS r
     WHERE m.id = r.message_id AND m.provider_id IS NULL
       AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS other WHERE other.provider_id = r.provider_id);
 
@@ -97,27 +101,29 @@ BEGIN
     WHERE m.id = ANY (ids) OR m.provider_id = ANY (sids);
     SELECT COALESCE(array_agg(f), '{}') INTO moved FROM whatsapp_logs.fold(ids) AS f;
 
-    -- Facts beside the status: price and segments come late, and a refresh is a check even when it told nothing new.
+    -- Facts beside the status: price and segments come late, a lost `sent` is told by what came after it, and a refresh is a check
+    -- even when it told nothing new.
     WITH facts AS (
-        SELECT id, max(price) AS price, max(upper(price_unit)) AS price_unit, NULLIF(max(num_segments), 0) AS num_segments
+        SELECT id, min(sent_at) AS sent_at, max(price) AS price, max(upper(price_unit)) AS price_unit, NULLIF(max(num_segments), 0) AS num_segments
         FROM (
-            SELECT COALESCE(by_sid.id, by_id.id) AS id, r.price, r.price_unit, r.num_segments
+            SELECT COALESCE(by_sid.id, by_id.id) AS id, r.sent_at, r.price, r.price_unit, r.num_segments
             FROM jsonb_to_recordset(reports)
-                AS r (message_id bigint, provider_id text, price numeric, price_unit text, num_segments integer)
+                AS r (message_id bigint, provider_id text, sent_at timestamptz, price numeric, price_unit text, num_segments integer)
             LEFT JOIN whatsapp_logs.messages AS by_sid ON by_sid.provider_id = r.provider_id
             LEFT JOIN whatsapp_logs.messages AS by_id ON by_id.id = r.message_id AND r.provider_id IS NULL
         ) AS placed
         WHERE id IS NOT NULL
         GROUP BY id
     ), next AS (
-        SELECT m.id, COALESCE(f.price, m.price) AS price, COALESCE(f.price_unit, m.price_unit) AS price_unit,
+        SELECT m.id, COALESCE(m.sent_at, f.sent_at) AS sent_at, COALESCE(f.price, m.price) AS price, COALESCE(f.price_unit, m.price_unit) AS price_unit,
                COALESCE(f.num_segments, m.num_segments) AS num_segments,
-               (COALESCE(f.price, m.price), COALESCE(f.price_unit, m.price_unit), COALESCE(f.num_segments, m.num_segments))
-                   IS DISTINCT FROM (m.price, m.price_unit, m.num_segments) AS differs
+               (COALESCE(m.sent_at, f.sent_at), COALESCE(f.price, m.price), COALESCE(f.price_unit, m.price_unit),
+                COALESCE(f.num_segments, m.num_segments))
+                   IS DISTINCT FROM (m.sent_at, m.price, m.price_unit, m.num_segments) AS differs
         FROM facts AS f JOIN whatsapp_logs.messages AS m USING (id)
     ), written AS (
         UPDATE whatsapp_logs.messages AS m
-        SET price = x.price, price_unit = x.price_unit, num_segments = x.num_segments,
+        SET sent_at = x.sent_at, price = x.price, price_unit = x.price_unit, num_segments = x.num_segments,
             last_status_check = CASE WHEN told_by IN ('refresh', 'reconcile') THEN at ELSE m.last_status_check END,
             updated_at = CASE WHEN x.differs THEN clock_timestamp() ELSE m.updated_at END
         FROM next AS x
