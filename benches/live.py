@@ -42,6 +42,7 @@ WATCH = """() => {
 def started_portal() -> Iterator[tuple[str, str]]:
     """The addresses of a fresh portal and of its simulator."""
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)  # Root's PostgreSQL runs as nobody.
         process = subprocess.Popen(
             [sys.executable, "-m", "portal", "start"],
             cwd=ROOT,

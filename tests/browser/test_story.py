@@ -16,6 +16,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.start.processes import data_folder
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
@@ -53,22 +55,22 @@ class Portal:
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
-    data_dir = tmp_path_factory.mktemp("portal")
+def portal() -> Iterator[Portal]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "DATABASE_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "portal", "start"],
-        cwd=ROOT,
-        env=environment | {"DATA_DIR": str(data_dir), "PORT": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield Portal(data_dir, process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+    with data_folder() as data_dir:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "portal", "start"],
+            cwd=ROOT,
+            env=environment | {"DATA_DIR": str(data_dir), "PORT": ""},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            yield Portal(data_dir, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
 
 
 @pytest.fixture

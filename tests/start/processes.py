@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
+    """A folder for a portal's DATA_DIR that goes away with everything in it.
+
+    Root's PostgreSQL runs as nobody: in pytest's own folder, closed to all others, its data would move to /var/lib.
+    """
+    with tempfile.TemporaryDirectory(prefix="portal-", dir="/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 def alive(pid: int) -> bool:

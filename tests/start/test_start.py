@@ -12,14 +12,13 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.start.processes import alive, command_of, descendants, wait_until, working_below
+from tests.start.processes import alive, command_of, data_folder, descendants, wait_until, working_below
 
 ROOT = Path(__file__).parents[2]
 PARTS = {
@@ -84,10 +83,9 @@ class Started:
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
     """A folder that the tests of this module use one after the other, so that it is made only once."""
-    with tempfile.TemporaryDirectory(prefix="portal-", dir="/tmp") as folder:
-        Path(folder).chmod(0o711)  # Root's PostgreSQL runs as nobody.
-        yield Path(folder) / "data"
-        wait_until(lambda: not working_below(Path(folder)))
+    with data_folder() as folder:
+        yield folder / "data"
+        wait_until(lambda: not working_below(folder))
 
 
 @pytest.fixture
