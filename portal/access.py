@@ -13,7 +13,7 @@ from wtforms.validators import ValidationError
 
 from portal import people
 from portal.database import database
-from portal.people import Person
+from portal.people import OwnRight, Person
 from whatsapp_logs import Right
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -25,7 +25,7 @@ TOKEN = "sign_in"
 class Access:
     """What a route asks for: nothing (None), or a signed-in person with the right."""
 
-    right: Right | None
+    right: Right | OwnRight | None
 
 
 _declared: dict[Callable[..., Any], Access] = {}
@@ -37,7 +37,7 @@ def public(view: View) -> View:
     return view
 
 
-def requires(right: Right) -> Callable[[View], View]:
+def requires(right: Right | OwnRight) -> Callable[[View], View]:
     """Declare that only a signed-in person with the right may call the view."""
 
     def declare(view: View) -> View:

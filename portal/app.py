@@ -11,13 +11,14 @@ from typing import Any
 from flask import Flask, Response, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 
-from portal import access, database, errors, format, sending
+from portal import access, database, errors, format, notes, sending
 from portal.auth import auth
 from portal.clients import clients
 from portal.config import OFFICE, PortalConfig
 from portal.dashboard import dashboard
 from portal.feature import move_in
 from portal.health import health
+from portal.people import OwnRight
 from portal.policies import policies
 from portal.renewals import renewals
 from whatsapp_logs import Right, WhatsAppService
@@ -49,6 +50,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     access.init_app(app)
     errors.init_app(app)
     format.init_app(app)
+    notes.init_app(app)
     for blueprint in (auth, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
     service = service or WhatsAppService.from_env()
@@ -65,6 +67,7 @@ def _for_templates(service: WhatsAppService) -> dict[str, Any]:
         "office": OFFICE,
         "person": person,
         "Right": Right,
+        "OwnRight": OwnRight,
         "may": lambda right: bool(person and person.may(right)),
         "phone": _phone,
         "asset": lambda name: url_for("static", filename=name, v=_fingerprint(name)),

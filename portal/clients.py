@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from flask import Blueprint, abort, render_template, request, url_for
+from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import policies, sending
+from portal import contacts, policies, sending
 from portal.access import me, requires
+from portal.contacts import Contact
 from portal.database import database
+from portal.format import readable_phone
+from portal.notes import say
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
+from portal.people import OwnRight
 from whatsapp_logs import Right
 
 clients = Blueprint("clients", __name__, url_prefix="/clients")
@@ -71,12 +75,57 @@ def send_message(client_id: int) -> Response | str | tuple[str, int]:
     return sending.send(letter, back_to=url_for("clients.show", client_id=client_id))
 
 
+@clients.get("/<int:client_id>/edit")
+@requires(OwnRight.EDIT_CLIENTS)
+def edit(client_id: int) -> str:
+    """The form with the client's contact details."""
+    with database() as conn:
+        client = find(conn, client_id) or abort(404)
+    typed = {
+        "name": client.name,
+        "phone": readable_phone(client.phone),
+        "email": client.email or "",
+        "address": client.address,
+    }
+    return render_template("client_edit.html", client=client, typed=typed, problems={})
+
+
+@clients.post("/<int:client_id>/edit")
+@requires(OwnRight.EDIT_CLIENTS)
+def correct(client_id: int) -> Response | tuple[str, int]:
+    """Keep the corrected contact details; messages of the past keep the number they went to."""
+    typed = contacts.typed(request.form)
+    with database() as conn:
+        client = find(conn, client_id) or abort(404)
+        try:
+            contact = contacts.check(typed, region=current_app.config["PORTAL"].region)
+        except contacts.NotAccepted as error:
+            return render_template("client_edit.html", client=client, typed=typed, problems=error.problems), 400
+        save(conn, client_id, contact)
+    if contact.phone != client.phone:
+        say(f"Saved. Messages to {contact.name} now go to {readable_phone(contact.phone)}.", "ok")
+    else:
+        say("Saved.", "ok")
+    return redirect(url_for("clients.show", client_id=client_id), 303)
+
+
 def find(conn: Connection, client_id: int) -> Client | None:
     """The client of that id."""
     with conn.cursor(row_factory=class_row(Client)) as cursor:
         return cursor.execute(
             "SELECT client_id, name, phone, email, address FROM clients WHERE client_id = %s", (client_id,)
         ).fetchone()
+
+
+def save(conn: Connection, client_id: int, contact: Contact) -> None:
+    """Replace the client's contact details."""
+    conn.execute(
+        """
+        UPDATE clients SET name = %(name)s, phone = %(phone)s, email = %(email)s, address = %(address)s
+        WHERE client_id = %(client_id)s
+        """,
+        {"client_id": client_id, **asdict(contact)},
+    )
 
 
 def names(conn: Connection, client_ids: list[str]) -> dict[str, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 from psycopg import Connection
 from psycopg.rows import class_row
@@ -14,6 +16,20 @@ from werkzeug.security import generate_password_hash
 from whatsapp_logs import ROLES, Right
 
 SIGN_IN_LASTS = timedelta(hours=12)
+
+
+class OwnRight(StrEnum):
+    """One thing that a person may do in the portal and of which the feature knows nothing."""
+
+    EDIT_CLIENTS = "correct clients' contact details"
+
+
+OWN_RIGHTS: Mapping[str, frozenset[OwnRight]] = {
+    "administrator": frozenset(OwnRight),
+    "agent": frozenset({OwnRight.EDIT_CLIENTS}),
+    "compliance": frozenset(),
+    "viewer": frozenset(),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +47,9 @@ class Person:
         """What this person may do, in the words of the feature."""
         return ROLES[self.role]
 
-    def may(self, right: Right) -> bool:
+    def may(self, right: Right | OwnRight) -> bool:
         """Whether this person has the right."""
-        return right in self.rights
+        return right in (self.rights if isinstance(right, Right) else OWN_RIGHTS[self.role])
 
 
 def find_by_username(conn: Connection, username: str) -> tuple[Person | None, str]:

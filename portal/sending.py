@@ -7,14 +7,14 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from flask import Flask, abort, current_app, redirect, request, session, url_for
+from flask import Flask, abort, current_app, redirect, request, url_for
 from psycopg import Connection
 from werkzeug.wrappers import Response
 
 from portal.access import me
 from portal.format import long_date, readable_phone
+from portal.notes import say
 from portal.policy import Policy
 from portal.uploads import Upload
 from whatsapp_logs import Draft, MediaFile, Status, Template, WhatsAppService
@@ -38,7 +38,6 @@ def init_app(app: Flask, service: WhatsAppService) -> None:
     """Send through this service; forms get `new_request_key()`."""
     app.extensions["portal_whatsapp"] = service
     app.add_template_global(lambda: secrets.token_urlsafe(18), "new_request_key")
-    app.add_template_global(take_notes)
 
 
 def policy_document(policy: Policy, pdf: bytes) -> Letter:
@@ -110,23 +109,17 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
     except InvalidInput as error:
         if conn is not None:
             conn.rollback()  # What the caller wrote goes with the message.
-        _say(f"Nothing was sent to {letter.to_name}. {error.reason}", "bad")
+        say(f"Nothing was sent to {letter.to_name}. {error.reason}", "bad")
         return redirect(back_to, 303)
     to = f"{letter.to_name}, {readable_phone(message.recipient)}"
-    follow = "follow it in WhatsApp Logs"
+    href, follow = url_for("whatsapp_logs.message", message_id=message.id), "follow it in WhatsApp Logs"
     if message.status in _FAILURES:
-        _say(f"Not sent to {to}: {message.error_message}", "bad", message_id=message.id, link="see it in WhatsApp Logs")
+        say(f"Not sent to {to}: {message.error_message}", "bad", href=href, link="see it in WhatsApp Logs")
     elif datetime.now(UTC) - message.created_at > _JUST_NOW:
-        _say(f"This was already queued for {to}; nothing was sent twice", "ok", message_id=message.id, link=follow)
+        say(f"This was already queued for {to}; nothing was sent twice", "ok", href=href, link=follow)
     else:
-        _say(f"Queued for {to}", "ok", message_id=message.id, link=follow)
+        say(f"Queued for {to}", "ok", href=href, link=follow)
     return redirect(back_to, 303)
-
-
-def take_notes() -> list[dict[str, Any]]:
-    """What earlier requests had to say, once."""
-    notes: list[dict[str, Any]] = session.pop("notes", [])
-    return notes
 
 
 def _request_key(draft: Draft) -> str:
@@ -154,13 +147,6 @@ def _attached(paper: Upload | None) -> MediaFile | None:
     if paper is None:
         return None
     return MediaFile(content=paper.content, content_type=paper.content_type, filename=paper.filename)
-
-
-def _say(text: str, category: str, *, message_id: int | None = None, link: str = "") -> None:
-    """A word for the next page, with a link to the message in the log."""
-    href = message_id and url_for("whatsapp_logs.message", message_id=message_id)
-    session.setdefault("notes", []).append({"category": category, "text": text, "href": href, "link": link})
-    session.modified = True
 
 
 def _one_line(text: str) -> str:
