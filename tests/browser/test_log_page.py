@@ -136,6 +136,15 @@ def test_a_failed_message_is_sent_again_after_a_question(service, sent, visit: V
     assert service.message(sent[4].id + 1).resend_of == sent[4].id
 
 
+def test_a_press_that_is_refused_says_why(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.locator(f"#wl-open-{sent[0].id}").click()
+    expect(page.locator("#wl-message-title")).to_be_focused()
+    page.context.request.get("/sign_in/viewer")  # the right is taken away meanwhile
+    page.get_by_role("button", name="Refresh status").click()
+    expect(page.locator("#wl-message [role=alert]")).to_contain_text("You have not been given the right")
+
+
 def test_a_lost_connection_is_said_and_comes_back_by_itself(sent, visit: Visit):
     page = visit("agent", "/whatsapp_logs")
     page.wait_for_selector('#wl-state[data-state="live"]')

@@ -381,6 +381,30 @@ def test_refresh_status_tells_what_twilio_said(service, logged, agent):
     assert 'class="wl-notice' not in agent.get(f"/whatsapp_logs/messages/{message.id}").text
 
 
+def test_twilio_away_is_said_and_the_message_stays(config, logged):
+    message = logged()
+    cut_off = WhatsAppService(replace(config, twilio_api_base_url="http://127.0.0.1:1"))
+    person = Person(make_portal(cut_off))
+    person.token = person.get("/sign_in/agent").text
+    answer = person.post(f"/whatsapp_logs/messages/{message.id}/refresh", follow_redirects=True)
+    assert answer.status_code == 200
+    assert "Twilio cannot be reached. Try again in a few minutes." in answer.text
+    cut_off.close()
+
+
+def test_without_credentials_the_log_is_readable_and_says_what_is_missing(config, logged):
+    message = logged()
+    bare = WhatsAppService(
+        replace(config, twilio_account_sid="", twilio_auth_token="", twilio_whatsapp_from="", twilio_api_base_url="")
+    )
+    person = Person(make_portal(bare))
+    person.token = person.get("/sign_in/agent").text
+    for path in ("refresh_all", f"messages/{message.id}/refresh"):
+        answer = person.post(f"/whatsapp_logs/{path}", follow_redirects=True)
+        assert (answer.status_code, "Twilio client not configured" in answer.text) == (200, True), path
+    bare.close()
+
+
 def test_a_second_click_joins_the_refresh_under_way(signed_in):
     first = signed_in("agent").post("/whatsapp_logs/refresh_all")
     second = signed_in("administrator").post("/whatsapp_logs/refresh_all")

@@ -52,7 +52,7 @@ def test_a_clients_messages_are_theirs_alone_and_kept_up_to_date(service, signed
     service.send(Draft(to="+447700900999", body="Hello"))
     agent = signed_in("agent")
     home = agent.get(f"/home?client={client_id}").text
-    assert "900123" in home
+    assert "wl-brief-1" in home
     assert "wl-brief-2" not in home
     address = re.search(r'hx-get="([^"]+latest[^"]+)"', home)
     assert address

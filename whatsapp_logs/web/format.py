@@ -29,11 +29,11 @@ _ICONS = {
     Status.RECEIVED: "reply",
 }
 _SOURCES = {
-    "send": "our request",
-    "callback": "Twilio’s callback",
-    "refresh": "asking Twilio",
-    "reconcile": "Twilio’s list",
-    "import": "the old log",
+    "send": "by our request",
+    "callback": "by Twilio’s callback",
+    "refresh": "by asking Twilio",
+    "reconcile": "from Twilio’s list",
+    "import": "from the old log",
 }
 # WhatsApp's own marks: *bold*, _italic_, ~struck~, ```mono```; a mark counts at the edge of a word only.
 _MARKS = tuple(
@@ -66,13 +66,15 @@ def counted(value: int) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """A share with one decimal, rounded away from "all" and "none": 9 999 of 10 000 is 99.9 %, not 100."""
+    """A share with one decimal, rounded down: 9 999 of 10 000 is 99.9 %, not 100."""
     if whole == 0:
         return "–"
-    tenths = part * 1000 // whole
-    if tenths == 0 and part:
-        return f"< 0.1{_THIN}%"
-    return f"{tenths // 10}.{tenths % 10}{_THIN}%" if 0 < tenths < 1000 else f"{tenths // 10}{_THIN}%"
+    return _tenths(part * 1000 // whole, part)
+
+
+def percent_up(part: int, whole: int) -> str:
+    """The same rounded up, for what a rounded-down share leaves over: together they are 100 %."""
+    return "–" if whole == 0 else _tenths(-(-part * 1000 // whole), part)
 
 
 def clock(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
@@ -147,8 +149,8 @@ def message_type(name: str) -> str:
 
 
 def source(word: str) -> str:
-    """Where a report came from, after "by": "Twilio’s callback"."""
-    return _SOURCES.get(word, word)
+    """How a report reached us: "by Twilio’s callback"."""
+    return _SOURCES.get(word, f"by {word}")
 
 
 def price(amount: Decimal | None, unit: str | None) -> str:
@@ -226,3 +228,9 @@ def as_whatsapp(text: str) -> Markup:
     for pattern, tag in _MARKS:
         html = pattern.sub(rf"<{tag}>\1</{tag}>", html)
     return Markup(html)
+
+
+def _tenths(tenths: int, part: int) -> str:
+    if tenths == 0 and part:
+        return f"< 0.1{_THIN}%"
+    return f"{tenths // 10}.{tenths % 10}{_THIN}%" if 0 < tenths < 1000 else f"{tenths // 10}{_THIN}%"

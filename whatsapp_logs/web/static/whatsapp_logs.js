@@ -78,13 +78,30 @@
     due.set(element, now + Math.min(wait, SLOWEST_MS));
   });
 
+  // --- a press that failed says why, in the server's words ---
+  const reason = (xhr) => {
+    const words = xhr?.status ? new DOMParser().parseFromString(xhr.responseText, "text/html").querySelector(".wl-lead") : null;
+    return words?.textContent ?? "The connection was lost. Nothing was changed; try again.";
+  };
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    if (detail.requestConfig.verb !== "post" || detail.successful) return;
+    const form = detail.elt;
+    const notice = form.previousElementSibling?.matches(".wl-refused") ? form.previousElementSibling : document.createElement("p");
+    notice.className = "wl-notice wl-bad wl-refused";
+    notice.setAttribute("role", "alert");
+    notice.textContent = reason(detail.xhr);
+    form.before(notice);
+  });
+
   // --- what changed, in one sentence and one quiet flash ---
   const rows = (root) => new Map([...root.querySelectorAll("[data-wl-row]")].map((row) => [row.id, row.dataset.wlRow]));
   let before = new Map();
   document.addEventListener("htmx:beforeSwap", () => { before = rows(document); });
   document.addEventListener("htmx:afterSettle", ({ detail }) => {
     if (detail.requestConfig?.verb !== "get" || !before.size) return;
-    const changed = [...document.querySelectorAll("[data-wl-row]")].filter((row) => before.get(row.id) !== row.dataset.wlRow);
+    const changed = [...document.querySelectorAll("[data-wl-row]")].filter(
+      (row) => before.get(row.id) !== row.dataset.wlRow && (before.has(row.id) || row.id !== "wl-message"),
+    );
     for (const row of changed) {
       row.classList.remove("wl-changed");
       void row.offsetWidth; // begins the animation anew
@@ -104,10 +121,13 @@
     opener = link.id;
     $("wl-details").innerHTML = '<p class="wl-message wl-soft" id="wl-loading">Loading the message…</p>';
     if (!dialog.open) dialog.showModal();
-    await htmx.ajax("GET", link.href, { target: "#wl-details", swap: "innerHTML" });
+    try {
+      await htmx.ajax("GET", link.href, { target: "#wl-details", swap: "innerHTML" });
+    } catch { /* said below */ }
     if ($("wl-loading")) {
       $("wl-loading").innerHTML = '<span role="alert">The message cannot be shown just now.</span> <a>Open it as a page</a>';
       $("wl-loading").querySelector("a").href = link.href;
+      $("wl-loading").querySelector("a").focus();
     }
     $("wl-message-title")?.focus();
   };
