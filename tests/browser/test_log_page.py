@@ -109,6 +109,7 @@ def test_refresh_status_answers_in_the_dialog(service, sent, work: Callable[[], 
     page.get_by_role("button", name="Refresh status").click()
     expect(page.locator("#wl-message .wl-notice")).to_be_visible()
     expect(page.locator("#wl-message .wl-ask")).to_contain_text("Last checked just now")
+    expect(page.get_by_role("button", name="Refresh status")).to_be_focused()
 
 
 def test_refresh_all_shows_progress_and_outcome_and_survives_a_closed_page(
@@ -131,6 +132,7 @@ def test_a_failed_message_is_sent_again_after_a_question(service, sent, visit: V
     expect(page.locator(".wl-advice")).to_contain_text("24-hour window closed")
     page.get_by_role("button", name="Send again…").click()
     expect(page.locator("#wl-message-title")).to_have_text("Send this message again?")
+    expect(page.locator("#wl-message-title")).to_be_focused()
     page.get_by_role("button", name="Send again", exact=True).click()
     expect(page.locator("#wl-message")).to_contain_text("Sent again after")
     assert service.message(sent[4].id + 1).resend_of == sent[4].id

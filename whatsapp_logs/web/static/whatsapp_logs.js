@@ -93,6 +93,16 @@
     form.before(notice);
   });
 
+  // --- the focus stays where somebody has pressed, or goes to what the press has brought ---
+  let pressed = "";
+  document.addEventListener("htmx:beforeRequest", ({ detail }) => {
+    if (detail.requestConfig.verb === "post") pressed = document.activeElement?.id ?? "";
+  });
+  document.addEventListener("htmx:afterSettle", ({ detail }) => {
+    if (detail.requestConfig?.verb !== "post" || (document.activeElement && !document.activeElement.matches("body, dialog"))) return;
+    ($(pressed) ?? $("wl-message-title") ?? $("wl-refresh-all"))?.focus();
+  });
+
   // --- what changed, in one sentence and one quiet flash ---
   const rows = (root) => new Map([...root.querySelectorAll("[data-wl-row]")].map((row) => [row.id, row.dataset.wlRow]));
   let before = new Map();
@@ -157,7 +167,7 @@
     "/": () => $("wl-phone")?.focus(),
     j: () => step(1),
     k: () => step(-1),
-    r: () => (document.querySelector("#wl-message [data-wl-refresh]") ?? document.querySelector(".wl-top form button"))?.click(),
+    r: () => ($("wl-ask") ?? $("wl-refresh-all"))?.click(),
     "?": () => $("wl-keys")?.showModal(),
   };
   document.addEventListener("keydown", (event) => {
