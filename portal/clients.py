@@ -172,4 +172,13 @@ def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:
     with database() as conn:
         client = find(conn, client_id) or abort(404)
         owned = policies.of_client(conn, client_id)
-    return render_template("client.html", client=client, policies=owned, body=body, problem=problem)
+    return render_template(
+        "client.html",
+        client=client,
+        policies=owned,
+        body=body,
+        problem=problem,
+        notice=sending.notice_frame(client.name) if sending.has_notice() else None,
+        most=sending.MAX_NOTICE_CHARACTERS,
+        sentence=sending.as_sentence(body),
+    )

@@ -21,6 +21,7 @@ from whatsapp_logs import Draft, MediaFile, Status, Template, WhatsAppService
 from whatsapp_logs.errors import InvalidInput
 
 MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
+MAX_NOTICE_CHARACTERS = 600  # of a template's 1024 (63021): the words around it, and the name, need some
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _JUST_NOW = timedelta(minutes=1)
 _FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
@@ -87,18 +88,47 @@ def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
     return f"Hello {_one_line(policy.client_name)}, {due}. {ending}"
 
 
-def general_message(client_id: int, name: str, phone: str, body: str) -> Letter:
-    """Words of the sender's own; WhatsApp delivers them within 24 hours of the client's last message only."""
-    return Letter(name, Draft(to=phone, message_type="general", body=body, client_id=client_id))
+def general_message(client_id: int, name: str, phone: str, words: str) -> Letter:
+    """Words of the sender's own, within the approved notice: it arrives at any time.
+
+    Where no notice is approved, WhatsApp delivers the bare words within 24 hours of the client's last message only.
+    """
+    template = _service().template("general_notice", {"1": _one_line(name), "2": as_sentence(words)})
+    body = words if template is None else notice_text(name, words)
+    return Letter(name, Draft(to=phone, message_type="general", body=body, template=template, client_id=client_id))
 
 
-def problem_with(body: str) -> str | None:
-    """What keeps this text from being sent."""
-    if not body:
+def has_notice() -> bool:
+    """Whether words of one's own go out within an approved notice."""
+    return _service().template("general_notice", {}) is not None
+
+
+def notice_text(name: str, words: str) -> str:
+    """The notice as the client will read it: the words of the approved template around the sender's."""
+    before, after = notice_frame(name)
+    return f"{before}{as_sentence(words)}{after}"
+
+
+def notice_frame(name: str) -> tuple[str, str]:
+    """What the approved notice says before and after the sender's words."""
+    return f"Hello {_one_line(name)}, a notice from your insurance office: ", " Please reply if you have a question."
+
+
+def as_sentence(words: str) -> str:
+    """The words on one line, and with a full stop, since the notice goes on after them. preview.js does the same."""
+    line = _one_line(words)
+    return f"{line}." if line[-1:].isalnum() else line
+
+
+def problem_with(words: str) -> str | None:
+    """What keeps these words from being sent."""
+    if not words:
         return "Write a message first."
-    if len(body) > MAX_CHARACTERS:
-        return f"The message has {len(body):,} characters; WhatsApp messages may have {MAX_CHARACTERS:,}."
-    return None
+    if has_notice():
+        length, most, kind = len(as_sentence(words)), MAX_NOTICE_CHARACTERS, "a notice"
+    else:
+        length, most, kind = len(words), MAX_CHARACTERS, "a WhatsApp message"
+    return f"The message has {length:,} characters; {kind} may have {most:,}." if length > most else None
 
 
 def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Response:

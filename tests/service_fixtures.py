@@ -26,7 +26,7 @@ from werkzeug.test import TestResponse
 
 from whatsapp_logs import ROLES, Config, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.jobs import make_app
-from whatsapp_logs.twilio.simulator import POLICY_DOCUMENT, RENEWAL_REMINDER, Simulator
+from whatsapp_logs.twilio.simulator import Simulator, templates
 from whatsapp_logs.web.access import csrf_token
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "a" * 32, "test-token-0001"
@@ -61,6 +61,8 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def config(dsn: str, simulator: Simulator, address: socket.socket) -> Config:
+    public_base_url = f"http://127.0.0.1:{address.getsockname()[1]}"
+    simulator.settings.media_base_url = public_base_url
     return Config(
         database_url=dsn,
         secret_key=SECRET_KEY,
@@ -68,8 +70,13 @@ def config(dsn: str, simulator: Simulator, address: socket.socket) -> Config:
         twilio_auth_token=AUTH_TOKEN,
         twilio_whatsapp_from=SENDER,
         twilio_api_base_url=simulator.base_url,
-        public_base_url=f"http://127.0.0.1:{address.getsockname()[1]}",
-        templates={"policy_document": POLICY_DOCUMENT, "renewal_reminder": RENEWAL_REMINDER},
+        public_base_url=public_base_url,
+        templates={
+            "policy_document": templates.POLICY_DOCUMENT_BY_PATH,
+            "renewal_reminder": templates.RENEWAL_REMINDER,
+            "renewal_reminder_document": templates.RENEWAL_REMINDER_DOCUMENT_BY_PATH,
+            "general_notice": templates.GENERAL_NOTICE,
+        },
         provider_timeout_s=2,
     )
 

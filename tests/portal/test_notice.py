@@ -1,0 +1,132 @@
+"""Words of one's own within the approved notice, which arrives at any time; and a message sent again to a corrected number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from portal import database, demo
+from portal.app import create_app
+from portal.config import PortalConfig
+from tests.portal.conftest import SECRET_KEY, Browser, Office
+from whatsapp_logs import Status, WhatsAppService
+from whatsapp_logs.twilio.simulator import GENERAL_NOTICE, Simulator
+from whatsapp_logs.twilio.simulator.templates import TEMPLATES, Rendered, render
+
+NOT_ON_WHATSAPP = "+447700900003"
+
+
+@pytest.fixture(scope="module")
+def noticing(office: Office) -> Iterator[Office]:
+    """The same office after its notice was approved."""
+    service = WhatsAppService(replace(office.service.config, templates={"general_notice": GENERAL_NOTICE}))
+    app = create_app(PortalConfig(database_url=office.dsn, secret_key=SECRET_KEY), service=service)
+    yield Office(app, office.dsn, service)
+    database.close(app)
+    service.close()
+
+
+@pytest.fixture
+def agent(noticing: Office) -> Browser:
+    return signed_in(noticing)
+
+
+def signed_in(office: Office) -> Browser:
+    person = Browser(office.app.test_client())
+    assert person.sign_in("arjun.agent").status_code == 302
+    return person
+
+
+def as_whatsapp_fills_it_in(variables: dict[str, str] | None) -> Rendered:
+    return render(TEMPLATES[GENERAL_NOTICE], variables or {}, media_base_url="")
+
+
+def preview(html: str) -> str:
+    bubble = re.search(r"<blockquote.*?</blockquote>", html, re.DOTALL)
+    assert bubble
+    return re.sub(r"<[^>]+>", "", bubble[0])
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("Our office is closed on Monday.", "Our office is closed on Monday."),
+        ("the repairer has your car", "the repairer has your car."),  # the notice goes on after it
+        ("Line one\r\n\r\nline two\tand      blanks", "Line one line two and blanks."),
+        ("Does Thursday suit you?", "Does Thursday suit you?"),
+        ("नमस्ते, आपका दावा स्वीकार हो गया है।", "नमस्ते, आपका दावा स्वीकार हो गया है।"),
+        ("x" * 599 + ".", "x" * 599 + "."),
+    ],
+)
+def test_the_log_holds_the_notice_word_for_word_as_whatsapp_fills_it_in(
+    noticing: Office, agent: Browser, typed: str, read: str
+) -> None:
+    assert agent.submit("/clients/2", "/clients/2/message", body=typed).status_code == 303
+    message = noticing.newest()
+    filled = as_whatsapp_fills_it_in(message.variables)
+    assert filled.error_code is None
+    assert message.body == filled.text
+    assert (message.status, message.message_type, message.template_name) == (Status.QUEUED, "general", "general_notice")
+    (name,) = noticing.row("SELECT name FROM clients WHERE client_id = 2")
+    assert message.variables == {"1": name, "2": read}
+
+
+def test_the_page_shows_the_notice_before_it_is_sent_and_no_warning(agent: Browser) -> None:
+    html = agent.get("/clients/2").text
+    assert preview(html) == as_whatsapp_fills_it_in({"1": "Oliver Bennett", "2": "…"}).text
+    assert "arrives at any time" in html
+    assert "only within 24 hours" not in html
+
+
+def test_without_an_approved_notice_the_page_warns_as_before(office: Office) -> None:
+    html = signed_in(office).get("/clients/2").text
+    assert "only within 24 hours" in html
+    assert "<blockquote" not in html
+
+
+def test_too_long_a_notice_is_said_beside_the_field_with_the_words_kept(noticing: Office, agent: Browser) -> None:
+    before = noticing.message_count()
+    answer = agent.submit("/clients/2", "/clients/2/message", body="y" * 601)
+    assert answer.status_code == 400
+    assert 'aria-describedby="problem window"' in answer.text
+    assert "The message has 602 characters; a notice may have 600." in answer.text
+    assert "y" * 601 + "</textarea>" in answer.text
+    assert "y" * 601 + "." in preview(answer.text)
+    assert noticing.message_count() == before
+
+
+def test_what_is_typed_into_the_preview_is_text(agent: Browser) -> None:
+    answer = agent.submit("/clients/2", "/clients/2/message", body="<script>alert(1)</script>" + "z" * 600)
+    assert "<script>alert" not in answer.text
+
+
+def test_the_form_pressed_twice_is_one_notice(noticing: Office, agent: Browser) -> None:
+    fields = agent.hidden_fields("/clients/13", "/clients/13/message")
+    before = noticing.message_count()
+    for _ in range(2):
+        assert agent.post("/clients/13/message", {**fields, "body": "Once"}).status_code == 303
+    assert noticing.message_count() == before + 1
+
+
+@pytest.fixture
+def on_the_wire(service: WhatsAppService, dsn: str) -> Iterator[Office]:
+    """A portal of this test's own, whose messages go to the simulator."""
+    demo.seed(dsn)
+    app = create_app(PortalConfig(database_url=dsn, secret_key=SECRET_KEY), service=service)
+    yield Office(app, dsn, service)
+    database.close(app)
+
+
+def test_a_notice_reaches_a_client_who_has_never_written(
+    on_the_wire: Office, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    signed_in(on_the_wire).submit("/clients/2", "/clients/2/message", body="Your claim is settled")
+    work()
+    simulator.wait_idle()
+    (message,) = simulator.messages()
+    assert (message.status, message.error_code) == ("read", None)
+    assert message.body == on_the_wire.newest().body
+    assert "Your claim is settled." in message.body
