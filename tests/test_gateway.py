@@ -63,7 +63,11 @@ def _serve(listener: socket.socket, behaviour: Behaviour, tls: ssl.SSLContext | 
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            with suppress(OSError), connection, tls.wrap_socket(connection, server_side=True) if tls else connection as c:
+            with (
+                suppress(OSError),
+                connection,
+                tls.wrap_socket(connection, server_side=True) if tls else connection as c,
+            ):
                 behaviour(c)
 
 
@@ -187,4 +191,4 @@ def test_a_question_that_is_not_answered_in_twilios_words_says_provider_away(bod
 @pytest.mark.parametrize("status", [400, 404])
 def test_what_is_no_message_of_twilios_is_unknown_not_an_outage(status: int, listen: Listen) -> None:
     with pytest.raises(UnknownToProvider):
-        gateway(listen(answering(status, '{"status": %d, "code": 20404}' % status))).fetch("no SID")
+        gateway(listen(answering(status, f'{{"status": {status}, "code": 20404}}'))).fetch("no SID")

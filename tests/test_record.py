@@ -29,7 +29,8 @@ def log_many(dsn: str, count: int, first: int = 0) -> None:
         conn.execute(
             """
             INSERT INTO whatsapp_logs.messages (recipient, body, provider_id, created_at)
-            SELECT '+447700900' || lpad((n %% 1000)::text, 3, '0'), 'x', 'SM' || lpad(n::text, 32, '0'), now() - make_interval(secs => n)
+            SELECT '+447700900' || lpad((n %% 1000)::text, 3, '0'), 'x', 'SM' || lpad(n::text, 32, '0'),
+                   now() - make_interval(secs => n)
             FROM generate_series(%(first)s::int, %(last)s::int) AS n
             """,
             {"first": first, "last": first + count - 1},
@@ -49,13 +50,18 @@ def test_a_thousand_reports_cost_far_less_than_a_thousand_times_one(service: Wha
         service.record([StatusReport(provider_status="sent", provider_id=sid(n))], source=Source.CALLBACK)
     batch = [StatusReport(provider_status="sent", provider_id=sid(n)) for n in range(1000, 2000)]
     small = seconds_to_record(service, batch[:100])
-    big = seconds_to_record(service, [StatusReport(provider_status="delivered", provider_id=r.provider_id) for r in batch])
+    big = seconds_to_record(
+        service, [StatusReport(provider_status="delivered", provider_id=r.provider_id) for r in batch]
+    )
     assert big < 25 * small, f"100 reports {small * 1000:.0f} ms, 1 000 reports {big * 1000:.0f} ms"
 
 
 FLOW = ("queued", "sending", "sent", "delivered", "read")
 FAILURES = ("failed", "undelivered", "canceled")
-RANKS = {word: n for n, word in enumerate(["queued", "sending", "sent", "canceled", "failed", "undelivered", "delivered", "read"])}
+RANKS = {
+    word: n
+    for n, word in enumerate(["queued", "sending", "sent", "canceled", "failed", "undelivered", "delivered", "read"])
+}
 
 
 def test_fault_5_every_order_of_reports_ends_in_the_documented_state(service: WhatsAppService, dsn: str) -> None:
@@ -88,7 +94,9 @@ def test_fault_5_every_order_of_reports_ends_in_the_documented_state(service: Wh
     for order, (_, status, code, has_failed, is_delivered, is_read) in zip(orders, rows, strict=True):
         end = max(order, key=RANKS.__getitem__)
         assert status == end, order
-        assert (has_failed, is_delivered, is_read) == (end in FAILURES, end in ("delivered", "read"), end == "read"), order
+        assert (has_failed, is_delivered, is_read) == (end in FAILURES, end in ("delivered", "read"), end == "read"), (
+            order
+        )
         assert code == ("63016" if end in FAILURES and "failed" in order else None), order
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Status, WhatsAppService
+from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Status, WhatsAppService, send
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
 from whatsapp_logs.message import Message, Source, StatusReport
+from whatsapp_logs.store import messages
 from whatsapp_logs.twilio.simulator import RENEWAL_REMINDER, Simulator
 
 PDF = MediaFile(content=b"%PDF-1.7 synthetic", content_type="application/pdf", filename="policy.pdf")
@@ -168,6 +176,165 @@ def test_fault_10_a_lost_answer_is_unconfirmed_and_found_again_never_sent_twice(
     assert not found.is_unconfirmed
 
 
+class RestartingDatabase:
+    """The service's transactions, some of which (counted from 1) meet a database that is just restarting."""
+
+    def __init__(self, service: WhatsAppService, away: set[int]) -> None:
+        self._service, self._away, self._count = service, away, 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[psycopg.Connection[Any]]:
+        self._count += 1
+        if self._count in self._away:
+            raise DatabaseAway
+        with self._service.transaction() as conn:
+            yield conn
+
+
+def test_a_database_that_goes_away_in_the_middle_of_a_job_leaves_the_rest_waiting_not_unconfirmed(
+    service: WhatsAppService, simulator: Simulator, config: Config
+) -> None:
+    ids = [reminder(service).id for _ in range(3)]
+    with pytest.raises(DatabaseAway):
+        send.deliver(RestartingDatabase(service, {3}), service.gateway, ids, config=config)
+    assert [service.message(message_id).claimed_at is None for message_id in ids] == [False, True, True]
+    service.deliver(ids)  # the job is repeated
+    assert [theirs.sid for theirs in simulator.messages()] == [service.message(id_).provider_id for id_ in ids]
+
+
+def test_an_answer_waits_for_a_database_that_restarts(
+    service: WhatsAppService, simulator: Simulator, config: Config
+) -> None:
+    message = reminder(service)
+    send.deliver(RestartingDatabase(service, {2}), service.gateway, [message.id], config=config)
+    assert service.message(message.id).provider_id == simulator.messages()[0].sid
+
+
+def test_a_message_for_later_is_not_given_up_for_having_been_written_long_ago(
+    service: WhatsAppService, config: Config
+) -> None:
+    now = datetime.now(UTC)
+    draft = Draft(to="+447700900102", body="x", send_at=now - timedelta(seconds=1))  # 429 at first
+    with service.transaction() as conn:
+        message = send.queue_message(conn, draft, config=config, now=now - timedelta(days=3))
+    service.deliver([message.id])
+    assert (service.message(message.id).status, service.message(message.id).retry_at is None) == (Status.QUEUED, False)
+
+
+def test_equal_messages_whose_answers_were_lost_each_find_their_own(
+    service: WhatsAppService, simulator: Simulator
+) -> None:
+    simulator.settings.drop_rate = 1.0
+    twins = [reminder(service, "+447700900104") for _ in range(3)]  # accepted, then the connection is cut
+    service.deliver([twin.id for twin in twins])
+    assert service.settle_unconfirmed() == 3
+    found = [service.message(twin.id).provider_id for twin in twins]
+    assert found == [theirs.sid for theirs in simulator.messages()]
+
+
+def test_a_lost_message_does_not_take_the_answer_of_an_equal_one_that_is_just_being_handed_over(
+    service: WhatsAppService, simulator: Simulator
+) -> None:
+    """Its own never reached Twilio; the one Twilio lists belongs to the second, whose worker has not written it down yet."""
+    simulator.settings.drop_rate = 1.0
+    lost, under_way = (reminder(service) for _ in range(2))
+    with service.transaction() as conn:
+        for message in (lost, under_way):
+            assert messages.claim(conn, message.id, now=datetime.now(UTC))
+        messages.mark_unconfirmed(conn, [lost.id], reason="cut", now=datetime.now(UTC))
+    accepted = service.gateway.send(send._outgoing(service.message(under_way.id), None, config=service.config))
+    assert service.settle_unconfirmed() == 0
+    service.record([accepted], source=Source.SEND)
+    assert service.message(under_way.id).provider_id == accepted.provider_id
+    assert service.message(lost.id).is_unconfirmed
+
+
+def test_a_lost_message_is_not_taken_for_one_sent_days_later(
+    service: WhatsAppService, simulator: Simulator, dsn: str
+) -> None:
+    simulator.settings.drop_rate = 1.0
+    message = reminder(service, "+447700900104")
+    service.deliver([message.id])
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            """
+            UPDATE whatsapp_logs.messages
+            SET claimed_at = claimed_at - interval '2 days', unconfirmed_at = unconfirmed_at - interval '2 days'
+            """
+        )
+    assert service.settle_unconfirmed() == 0
+    assert service.message(message.id).is_unconfirmed
+
+
+def test_what_cannot_be_found_does_not_keep_others_from_being_looked_up(service: WhatsAppService) -> None:
+    now = datetime.now(UTC)
+    with service.transaction() as conn:
+        old, new = (service.send(Draft(to=f"+44770090022{n}", body="x"), conn=conn).id for n in range(2))
+        for message_id in (old, new):
+            messages.claim(conn, message_id, now=now)
+            messages.mark_unconfirmed(conn, [message_id], reason="cut", now=now)
+        messages.looked_up(conn, [old], now=now + timedelta(seconds=5))
+        in_a_minute = messages.unconfirmed(conn, now=now + timedelta(seconds=60), limit=1)
+        soon = messages.unconfirmed(conn, now=now + timedelta(seconds=6), limit=10)
+    assert [message.id for message in in_a_minute] == [new]
+    assert [message.id for message in soon] == [new]
+
+
+DYING_WORKER = """
+import os, signal, sys
+from whatsapp_logs import Config, WhatsAppService
+
+step, message_id = sys.argv[1], int(sys.argv[2])
+service = WhatsAppService.from_env(dict(os.environ))
+gateway = service.gateway
+
+def die(at):
+    if step == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Dying:
+    def send(self, outgoing):
+        die("claimed")
+        accepted = gateway.send(outgoing)
+        die("handed over")
+        return accepted
+
+service._gateway = Dying()
+die("begun")
+service.deliver([message_id])
+die("recorded")
+"""
+
+
+@pytest.mark.parametrize("step", ["begun", "claimed", "handed over", "recorded"])
+def test_fault_11_a_worker_killed_at_any_step_sends_never_two_and_never_none_unseen(
+    step: str, service: WhatsAppService, simulator: Simulator, config: Config
+) -> None:
+    simulator.settings.drop_rate = 1.0  # no callback tells: only what the worker leaves behind
+    message = reminder(service)
+    env = {
+        "DATABASE_URL": config.database_url,
+        "SECRET_KEY": config.secret_key,
+        "TWILIO_ACCOUNT_SID": config.twilio_account_sid,
+        "TWILIO_AUTH_TOKEN": config.twilio_auth_token,
+        "TWILIO_WHATSAPP_FROM": config.twilio_whatsapp_from,
+        "TWILIO_API_BASE_URL": config.twilio_api_base_url,
+    }
+    command = [sys.executable, "-c", DYING_WORKER, step, str(message.id)]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[1], env=os.environ | env, check=False)
+    assert killed.returncode == -9
+    with service.transaction() as conn:
+        waiting = send.rescue(conn, now=datetime.now(UTC) + timedelta(minutes=3))
+    service.deliver(waiting)
+    service.settle_unconfirmed()
+    left = service.message(message.id)
+    if step == "claimed":  # nobody can know that nothing was sent
+        assert (simulator.messages(), left.is_unconfirmed) == ([], True)
+        assert left.wait_reason
+    else:
+        assert [theirs.sid for theirs in simulator.messages()] == [left.provider_id]
+
+
 def test_an_unknown_client_is_refused_by_name(service: WhatsAppService) -> None:
     with pytest.raises(InvalidInput) as refused:
         service.send(Draft(to="+447700900222", body="x", client_id="999999"))
@@ -183,6 +350,26 @@ def test_a_message_that_other_code_sent_enters_the_log_once_and_adopts_what_came
     assert logged.status is Status.DELIVERED
     assert logged.recipient == "+447700900222"
     assert service.log_message(message_sid="SM" + "1" * 32, to="+447700900222").id == logged.id
+
+
+def test_logging_one_message_from_many_connections_at_once_makes_one_row(service: WhatsAppService, dsn: str) -> None:
+    """Also with a caller's connection in autocommit mode, whose transactions are ours."""
+
+    def log_it() -> None:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            service.log_message(conn=conn, message_sid="SM" + "3" * 32, to="+447700900222")
+
+    threads = [threading.Thread(target=log_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.count(MessageFilter()) == 1
+
+
+def test_odd_characters_in_a_draft_are_no_reason_to_lose_it(service: WhatsAppService) -> None:
+    message = service.send(Draft(to="+447700900222", body="Dear \0 \ud83d", created_by="a\0"))
+    assert message.body == "Dear \N{SYMBOL FOR NULL} \N{REPLACEMENT CHARACTER}"
 
 
 def test_a_message_that_cannot_be_logged_says_so_in_the_specifications_words(service: WhatsAppService) -> None:

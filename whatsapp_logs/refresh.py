@@ -26,6 +26,7 @@ _BATCH = 500
 _FETCH_THREADS = 4
 _LIST_WORTH = 20  # fewer pending messages than this are asked one by one
 _LIST_MARGIN = timedelta(hours=1)
+_CLOCKS_APART = timedelta(minutes=5)
 
 
 def start(conn: Connection[Any], *, started_by: str | None) -> refreshes.Refresh:
@@ -78,18 +79,56 @@ def settle(transactions: Transactions, gateway: Gateway, lost: Sequence[Message]
 
     What the list does not show stays unconfirmed: it lags, and nothing may be sent twice.
     """
-    found = 0
-    for message in lost:
-        if message.unconfirmed_at is None:
-            continue
-        match = _lost_message(transactions, gateway, message)
-        if match is not None:
-            with transactions() as conn:
-                report = replace(match.report, message_id=message.id)
-                track.record(conn, [report], source=Source.RECONCILE)
-            log.info("message %s was at the provider after all: %s", message.id, match.report.provider_id)
-            found += 1
-    return found
+    recipients = dict.fromkeys(message.recipient for message in lost if message.unconfirmed_at is not None)
+    return sum(_settle(transactions, gateway, recipient) for recipient in recipients)
+
+
+def _settle(transactions: Transactions, gateway: Gateway, recipient: str) -> int:
+    with transactions() as conn:
+        waiting = messages.without_outcome(conn, recipient)
+    if not waiting:
+        return 0
+    since = min(message.claimed_at for message in waiting if message.claimed_at) - _CLOCKS_APART
+    listed = [candidate for candidate in gateway.sent_to(recipient, since) if candidate.report.provider_id]
+    with transactions() as conn:
+        # Read again: what was handed over meanwhile has claimed its SID, or is seen to be under way.
+        waiting = messages.without_outcome(conn, recipient)
+        strangers = [one for one in listed if messages.by_provider_id(conn, str(one.report.provider_id)) is None]
+        pairs = _pairs(waiting, strangers)
+        messages.looked_up(conn, [message.id for message in waiting if message.is_unconfirmed], now=datetime.now(UTC))
+        reports = [replace(theirs.report, message_id=message.id) for message, theirs in pairs]
+        track.record(conn, reports, source=Source.RECONCILE)
+    for message, theirs in pairs:
+        log.info("message %s was at the provider after all: %s", message.id, theirs.report.provider_id)
+    return len(pairs)
+
+
+def _pairs(waiting: Sequence[Message], strangers: Sequence[ProviderMessage]) -> list[tuple[Message, ProviderMessage]]:
+    """Which lost message is which of the provider's: only where nothing else is possible.
+
+    Equal messages are told apart by their order, if all of them are there; not while one of them is still being handed over.
+    """
+    pairs = []
+    for message in waiting:
+        fitting = [one for one in reversed(strangers) if _fits(message, one)]  # the provider lists the newest first
+        rivals = [rival for rival in waiting if any(_fits(rival, one) for one in fitting)]
+        if (
+            len(rivals) == len(fitting)
+            and all(rival.is_unconfirmed for rival in rivals)
+            and all(_fits(rival, one) for rival, one in zip(rivals, fitting, strict=True))
+        ):
+            pairs += [(message, one) for rival, one in zip(rivals, fitting, strict=True) if rival is message]
+    return pairs
+
+
+def _fits(message: Message, theirs: ProviderMessage) -> bool:
+    """Whether the provider's message can be ours: created while ours was handed over, with its text (templates and files vary)."""
+    assert message.claimed_at is not None
+    if theirs.direction != "outbound" or theirs.created_at is None:
+        return False
+    until = (message.unconfirmed_at or datetime.now(UTC)) + _CLOCKS_APART
+    same_text = theirs.body == message.body or message.template_sid is not None or message.media_id is not None
+    return message.claimed_at - _CLOCKS_APART <= theirs.created_at <= until and same_text
 
 
 def _ask(gateway: Gateway, pending: Sequence[refreshes.Pending]) -> Iterator[tuple[int, list[StatusReport]]]:
@@ -131,19 +170,3 @@ def _keep(transactions: Transactions, refresh_id: int, *, asked: int, answers: l
         failed = sum(answer.provider_status == "not_found" for answer in answers)
         changed = len({outcome.message_id for outcome in recorded if outcome.changed})
         return refreshes.progress(conn, refresh_id, asked=asked, changed=changed, failed=failed)
-
-
-def _lost_message(transactions: Transactions, gateway: Gateway, message: Message) -> ProviderMessage | None:
-    assert message.claimed_at is not None
-    listed = [
-        candidate
-        for candidate in gateway.sent_to(message.recipient, message.claimed_at - timedelta(minutes=5))
-        if candidate.body == message.body or message.template_sid is not None or message.media_id is not None
-    ]
-    with transactions() as conn:
-        strangers = [
-            candidate
-            for candidate in listed
-            if candidate.report.provider_id and messages.by_provider_id(conn, candidate.report.provider_id) is None
-        ]
-    return strangers[0] if len(strangers) == 1 else None

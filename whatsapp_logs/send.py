@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -16,17 +18,19 @@ from whatsapp_logs import links, phone, track
 from whatsapp_logs.channels import whatsapp
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
+from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
 from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
 from whatsapp_logs.store import media, messages, queue, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _WAITS_S = (5, 15, 60, 300, 900)  # between attempts; the last one repeats
 _GIVE_UP_AFTER = timedelta(hours=24)
+_DATABASE_WAITS_S = (0.2, 1, 2, 5, 10)  # with the pool's own time-outs less than a claim may take
 _CLAIM_OUTCOME_S = 120  # a claim without outcome for this long has lost its worker
 
 
@@ -99,11 +103,14 @@ def send_again(
 
 
 def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:
-    """Claim these messages and hand each over: claim → commit → hand over → record. No connection is held meanwhile."""
-    with transactions() as conn:
-        claimed = messages.claim(conn, ids, now=datetime.now(UTC))
-    for message_id in claimed:
+    """Claim each of these messages and hand it over: claim → commit → hand over → record. No connection is held meanwhile.
+
+    Each is claimed in its turn: a claim without an outcome means a hand-over that was cut short, never one that was not begun.
+    """
+    for message_id in ids:
         with transactions() as conn:
+            if not messages.claim(conn, message_id, now=datetime.now(UTC)):
+                continue
             message = _known(conn, message_id)
             outgoing = _outgoing(message, messages.media_variable(conn, message_id), config=config)
         _hand_over(transactions, gateway, message, outgoing)
@@ -129,11 +136,9 @@ def record_sent(
     Raises LoggingFailed when it cannot be written down.
     """
     if not message_sid.strip():
-        raise InvalidInput("message_sid", "A message that was sent has a SID; one that was refused is logged by sending it here.")
-    status_events.lock(conn, message_sid)  # two that log the same message meet here, and the second finds the first's row
-    known = messages.by_provider_id(conn, message_sid)
-    if known is not None:
-        return known
+        raise InvalidInput(
+            "message_sid", "A message that was sent has a SID; a refused one is logged by sending it here."
+        )
     draft = Draft(
         to=to,
         message_type=message_type,
@@ -144,25 +149,23 @@ def record_sent(
         created_by=created_by,
     )
     now = datetime.now(UTC)
+    at = created_at or now
     try:
         with atomic(conn):
-            message_id = _insert(
-                conn,
-                draft,
-                _address(to, config),
-                config=config,
-                media_id=None,
-                now=created_at or now,
-                claimed_at=created_at or now,
+            # Two that log the same message meet here, and the second finds the first's row.
+            status_events.lock(conn, message_sid)
+            known = messages.by_provider_id(conn, message_sid)
+            if known is not None:
+                return known
+            address = _address(to, config)
+            message_id = _there(_insert(conn, draft, address, config=config, media_id=None, now=at, claimed_at=at))
+            report = StatusReport(
+                provider_status=status, provider_id=message_sid, message_id=message_id, happened_at=created_at
             )
+            track.record(conn, [report], source=Source.SEND, now=now)
+            return _known(conn, message_id)
     except psycopg.IntegrityError as error:
         raise LoggingFailed() from error
-    assert message_id is not None
-    report = StatusReport(
-        provider_status=status, provider_id=message_sid, message_id=message_id, happened_at=created_at
-    )
-    track.record(conn, [report], source=Source.SEND, now=now)
-    return _known(conn, message_id)
 
 
 def rescue(conn: Connection[Any], *, now: datetime | None = None) -> list[int]:
@@ -183,9 +186,7 @@ def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, o
         _wait_or_give_up(transactions, message, error)
     except Unconfirmed as error:
         log.error("message %s unconfirmed: %s", message.id, error)
-        with transactions() as conn:
-            messages.mark_unconfirmed(conn, [message.id], reason=str(error), now=datetime.now(UTC))
-            queue.defer(conn, "settle_unconfirmed", at=datetime.now(UTC) + timedelta(seconds=5))
+        _write_down(transactions, partial(_mark_unconfirmed, message_id=message.id, reason=str(error)))
     except Refused as error:
         log.info("message %s refused by the provider: %s", message.id, error.code)
         _record(
@@ -201,13 +202,37 @@ def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, o
 
 
 def _record(transactions: Transactions, *reports: StatusReport) -> None:
+    _write_down(transactions, partial(track.record, reports=reports, source=Source.SEND))
+
+
+def _mark_unconfirmed(conn: Connection[Any], *, message_id: int, reason: str) -> None:
+    now = datetime.now(UTC)
+    messages.mark_unconfirmed(conn, [message_id], reason=reason, now=now)
+    queue.defer(conn, "settle_unconfirmed", at=now + timedelta(seconds=5))
+
+
+def _release(conn: Connection[Any], *, message_id: int, reason: str, retry_at: datetime) -> None:
+    messages.release(conn, message_id, reason=reason, retry_at=retry_at)
+    queue.defer(conn, "deliver", at=retry_at, ids=[message_id])
+
+
+def _write_down(transactions: Transactions, write: Callable[[Connection[Any]], object]) -> None:
+    """Commit what the provider answered. Nobody else knows it, so a database that restarts is waited for."""
+    for wait_s in _DATABASE_WAITS_S:
+        try:
+            with transactions() as conn:
+                write(conn)
+            return
+        except DatabaseAway as error:
+            log.warning("the outcome of a hand-over waits %s s for the database: %s", wait_s, error)
+            time.sleep(wait_s)
     with transactions() as conn:
-        track.record(conn, reports, source=Source.SEND)
+        write(conn)
 
 
 def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSent) -> None:
     now = datetime.now(UTC)
-    if now - message.created_at > _GIVE_UP_AFTER:
+    if now - (message.send_at or message.created_at) > _GIVE_UP_AFTER:
         log.error("message %s given up after %s attempts", message.id, message.attempts)
         _record(
             transactions,
@@ -219,9 +244,7 @@ def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSen
     wait_s = error.retry_after_s or _WAITS_S[min(message.attempts, len(_WAITS_S)) - 1]
     retry_at = now + timedelta(seconds=wait_s)
     log.warning("message %s waits %s s: %s", message.id, wait_s, error)
-    with transactions() as conn:
-        messages.release(conn, message.id, reason=str(error), retry_at=retry_at)
-        queue.defer(conn, "deliver", at=retry_at, ids=[message.id])
+    _write_down(transactions, partial(_release, message_id=message.id, reason=str(error), retry_at=retry_at))
 
 
 def _checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]:
@@ -316,6 +339,6 @@ def _known(conn: Connection[Any], message_id: int) -> Message:
     return _there(messages.get(conn, message_id))
 
 
-def _there(message: Message | None) -> Message:
-    assert message is not None, "the row was written in this transaction"
-    return message
+def _there(value: T | None) -> T:
+    assert value is not None, "the row was written in this transaction"
+    return value

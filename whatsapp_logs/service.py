@@ -143,7 +143,7 @@ class WhatsAppService:
     def settle_unconfirmed(self) -> int:
         """Look up messages whose answer was lost; returns how many were found."""
         with self.transaction() as conn:
-            lost = messages.unconfirmed(conn, limit=100)
+            lost = messages.unconfirmed(conn, now=datetime.now(UTC), limit=100)
         return refresh.settle(self.transaction, self.gateway, lost) if lost else 0
 
     # --- reading ---

@@ -270,22 +270,19 @@ def _phone_condition(conn: Connection[Any], wanted: MessageFilter, parameters: d
 # --- handing over: compare and set, so that no message is ever handed over twice --------------------------------------
 
 
-def claim(conn: Connection[Any], ids: Sequence[int], *, now: datetime) -> list[int]:
-    """Take those of `ids` that wait to be handed over; nobody else gets them. Returns the ids taken, ascending."""
-    rows = conn.execute(
+def claim(conn: Connection[Any], message_id: int, *, now: datetime) -> bool:
+    """Take a message that waits to be handed over; nobody else gets it. False when it does not wait (any more, or yet)."""
+    row = conn.execute(
         """
-        UPDATE whatsapp_logs.messages SET claimed_at = %(now)s, attempts = attempts + 1, updated_at = %(now)s
-        WHERE id IN (
-            SELECT id FROM whatsapp_logs.messages
-            WHERE id = ANY (%(ids)s) AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL
-              AND (send_at IS NULL OR send_at <= %(now)s)
-            ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
-          AND claimed_at IS NULL
+        UPDATE whatsapp_logs.messages
+        SET claimed_at = %(now)s, attempts = attempts + 1, retry_at = NULL, wait_reason = NULL, updated_at = %(now)s
+        WHERE id = %(id)s AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL
+          AND (send_at IS NULL OR send_at <= %(now)s)
         RETURNING id
         """,
-        {"ids": list(ids), "now": now},
-    ).fetchall()
-    return sorted(row[0] for row in rows)
+        {"id": message_id, "now": now},
+    ).fetchone()
+    return row is not None
 
 
 def release(conn: Connection[Any], message_id: int, *, reason: str, retry_at: datetime) -> None:
@@ -339,15 +336,41 @@ def abandoned_claims(conn: Connection[Any], *, now: datetime, after_s: int) -> l
     return [row[0] for row in rows]
 
 
-def unconfirmed(conn: Connection[Any], *, limit: int) -> list[Message]:
-    """Messages whose outcome at the provider is not known, oldest first."""
+def unconfirmed(conn: Connection[Any], *, now: datetime, limit: int) -> list[Message]:
+    """Messages whose outcome at the provider is not known and that are due to be looked up, the longest not looked up first.
+
+    Each wait is a quarter of the age: the provider's list lags, but what it has not shown in a day it hardly will.
+    """
     return _fetch(
         conn,
         f"""
         SELECT {_COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
         LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
         WHERE r.status = 'queued' AND m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
-        ORDER BY m.id LIMIT %(limit)s
+          AND (m.last_status_check IS NULL OR m.last_status_check <= %(now)s - (%(now)s - m.unconfirmed_at) / 4)
+        ORDER BY m.last_status_check NULLS FIRST, m.id LIMIT %(limit)s
         """,
-        {"limit": limit},
+        {"now": now, "limit": limit},
+    )
+
+
+def without_outcome(conn: Connection[Any], recipient: str) -> list[Message]:
+    """One recipient's messages that are being handed over, or whose answer was lost, in the order of their hand-over."""
+    return _fetch(
+        conn,
+        f"""
+        SELECT {_COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+        LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
+        WHERE r.status = 'queued' AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
+        ORDER BY m.claimed_at, m.id
+        """,
+        {"recipient": recipient},
+    )
+
+
+def looked_up(conn: Connection[Any], ids: Sequence[int], *, now: datetime) -> None:
+    """The provider was asked about these just now."""
+    conn.execute(
+        "UPDATE whatsapp_logs.messages SET last_status_check = %(now)s WHERE id = ANY (%(ids)s)",
+        {"ids": list(ids), "now": now},
     )

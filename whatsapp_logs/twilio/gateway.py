@@ -153,7 +153,7 @@ def _raise_for_create(error: TwilioRestException | TwilioServiceException) -> No
         raise Unconfirmed(
             "Twilio failed while taking the message. It is looked up before anything is sent again.", code=code
         ) from error
-    if code == str(status):  # the library's stand-in where the answer carries no code: then it is not Twilio that speaks
+    if code == str(status):  # the library's stand-in for a missing code: then it is not Twilio that speaks
         text = f"Something else answers in Twilio's place (HTTP {status}). The message waits; check proxy and address."
         raise NotSent(text) from error
     raise Refused(str(text), code=code) from error
