@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from flask import current_app, request, session, url_for
+from flask import request, session, url_for
 
 from whatsapp_logs import phone
 from whatsapp_logs.config import Config
@@ -18,6 +18,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
 from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.web import current
 from whatsapp_logs.web.access import viewer
 
 ROWS = 50
@@ -116,7 +117,7 @@ def searched_phone(text: str) -> str:
         return phone.from_provider(text)
     if viewer().may(Right.NUMBERS):
         return phone.search_digits(text)
-    return phone.to_address(text, region=current_app.extensions["whatsapp_logs"].service.config.default_region)
+    return phone.to_address(text, region=current.service().config.default_region)
 
 
 def zone(person: Viewer) -> ZoneInfo:
@@ -127,7 +128,7 @@ def zone(person: Viewer) -> ZoneInfo:
                 return ZoneInfo(name)
             except (KeyError, ValueError, OSError):  # no such zone on this machine: the next one serves
                 continue
-    config: Config | None = current_app.extensions["whatsapp_logs"].config
+    config: Config | None = current.extension().config
     return ZoneInfo("UTC") if config is None else config.zone
 
 

@@ -7,7 +7,7 @@ import re
 import secrets
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, ProviderError, ProviderNotConfigured
@@ -15,7 +15,7 @@ from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
-from whatsapp_logs.web import words
+from whatsapp_logs.web import current, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice, take_notice
 
@@ -52,7 +52,7 @@ def document(message_id: int) -> Response:
     shown = _message(message_id)
     if shown.media_id is None:
         raise MessageNotFound("This message has no document.")
-    file = _service().document(shown.media_id)
+    file = current.service().document(shown.media_id)
     inline = file.content_type in _SHOWN_INLINE
     response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
     response.headers.set(
@@ -68,7 +68,7 @@ def refresh(message_id: int) -> str | BaseResponse:
     """Ask Twilio about this message now."""
     shown = _message(message_id)
     try:
-        outcome = _service().refresh_message(shown)
+        outcome = current.service().refresh_message(shown)
     except (ProviderError, ProviderNotConfigured) as error:
         notice = ("bad", str(error))
     else:
@@ -98,7 +98,7 @@ def resend(message_id: int) -> str | BaseResponse:
             request_key=f"resend-{secrets.token_urlsafe(12)}",
             **words.names([shown]),
         )
-    sent = _service().send_again(message_id, created_by=viewer().name, request_key=key[:80])
+    sent = current.service().send_again(message_id, created_by=viewer().name, request_key=key[:80])
     notice = ("ok", "This is the new message. It is on its way as soon as Twilio takes it.")
     if "HX-Request" in request.headers:
         return _render(sent, seen=_fingerprint(sent), notice=notice)
@@ -109,8 +109,7 @@ def resend(message_id: int) -> str | BaseResponse:
 def _message(message_id: int) -> Message:
     if message_id > _MAX_ID:
         raise MessageNotFound()
-    found: Message = _service().message(message_id)
-    return found
+    return current.service().message(message_id)
 
 
 def _fingerprint(shown: Message) -> str:
@@ -152,14 +151,10 @@ def _render(shown: Message, **more: Any) -> str:
     return render_template(
         f"whatsapp_logs/{template}",
         message=shown,
-        events=_service().timeline(shown.id),
+        events=current.service().timeline(shown.id),
         advice=advice,
         needs_correction=_needs_correction(advice),
         may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not _needs_correction(advice),
         **words.names([shown]),
         **more,
     )
-
-
-def _service() -> Any:
-    return current_app.extensions["whatsapp_logs"].service

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request
+from flask import Blueprint, Response, g, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import details, listing, refreshes, widgets, words
+from whatsapp_logs.web import current, details, listing, refreshes, widgets, words
 from whatsapp_logs.web.access import requires
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone
 from whatsapp_logs.web.notices import take_notice
@@ -34,7 +34,7 @@ def page() -> str | BaseResponse:
     if typed and typed.lower() != "all":
         return redirect(asked_by_old_phone(typed).url(), 303)
     here = asked()
-    found = listing.read(_service(), here)
+    found = listing.read(current.service(), here)
     if not found.rows and here.after is not None:  # everything newer fits on the first page by now
         return redirect(here.url(), 303)
     if not found.rows and here.offset:
@@ -52,15 +52,15 @@ def search() -> BaseResponse:
 def live() -> str | Response:
     """The list again if anything visible has changed since `seen`, else 204: one page query, nothing rendered."""
     here = asked()
-    if request.args.get("seen") == listing.digest(_service(), here):
+    if request.args.get("seen") == listing.digest(current.service(), here):
         return Response(status=204)
-    return _render("whatsapp_logs/_live.html", listing.read(_service(), here))
+    return _render("whatsapp_logs/_live.html", listing.read(current.service(), here))
 
 
 @requires(Right.SEE)
 def unmatched() -> str:
     """Reports of messages that are not in the log."""
-    return render_template("whatsapp_logs/unmatched.html", events=_service().unmatched())
+    return render_template("whatsapp_logs/unmatched.html", events=current.service().unmatched())
 
 
 def _render(template: str, found: listing.Listing, **more: Any) -> str:
@@ -76,7 +76,3 @@ def _render(template: str, found: listing.Listing, **more: Any) -> str:
         **words.names(found.rows),
         **more,
     )
-
-
-def _service() -> Any:
-    return current_app.extensions["whatsapp_logs"].service

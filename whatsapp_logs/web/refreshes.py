@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask import Blueprint, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store.refreshes import Refresh
+from whatsapp_logs.web import current
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice
 
@@ -30,7 +30,7 @@ def register(blueprint: Blueprint) -> None:
 @requires(Right.REFRESH)
 def refresh_all() -> str | BaseResponse:
     """Begin a run, or join the one under way."""
-    service = _service()
+    service = current.service()
     try:
         run = service.refresh_all(started_by=viewer().name)
     except ProviderNotConfigured as error:
@@ -56,7 +56,7 @@ def refresh_run(refresh_id: int) -> str:
 def cancel_refresh(refresh_id: int) -> str | BaseResponse:
     """Ask the run to stop after the batch it is at."""
     _run(refresh_id)
-    _service().cancel_refresh(refresh_id)
+    current.service().cancel_refresh(refresh_id)
     if "HX-Request" in request.headers:
         return render_template("whatsapp_logs/_refresh.html", run=_run(refresh_id))
     return redirect(url_for(".refresh_run", refresh_id=refresh_id), 303)
@@ -64,7 +64,7 @@ def cancel_refresh(refresh_id: int) -> str | BaseResponse:
 
 def worth_showing() -> Refresh | None:
     """The run to show above the list: one that somebody has asked for and that is under way, or has just ended."""
-    run: Refresh | None = _service().refresh_progress()
+    run = current.service().refresh_progress()
     if run is None or (run.started_by is None and run.id != session.get(_MINE)):
         return None
     if run.finished_at is not None and datetime.now(UTC) - run.finished_at > _SHOWN_FOR:
@@ -73,11 +73,7 @@ def worth_showing() -> Refresh | None:
 
 
 def _run(refresh_id: int) -> Refresh:
-    run: Refresh | None = _service().refresh_progress(refresh_id) if refresh_id <= _MAX_ID else None
+    run = current.service().refresh_progress(refresh_id) if refresh_id <= _MAX_ID else None
     if run is None:
         raise MessageNotFound("There was no such run of “Refresh all statuses”.")
     return run
-
-
-def _service() -> Any:
-    return current_app.extensions["whatsapp_logs"].service

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, render_template, request
+from flask import Blueprint, Flask, Response, g, render_template, request
 from markupsafe import Markup
 
 from whatsapp_logs.errors import InvalidInput, WhatsAppLogsError
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES
 from whatsapp_logs.rights import Right, Viewer
-from whatsapp_logs.store.messages import Page
-from whatsapp_logs.web import asking, listing, words
+from whatsapp_logs.web import asking, current, listing, words
 from whatsapp_logs.web.access import requires, viewer
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def latest() -> str | Response:
 
 
 def _figures(person: Viewer) -> dict[str, Any]:
-    service = _service()
+    service = current.service()
     zone = asking.zone(person)
     today = MessageFilter(date_from=datetime.now(zone).date(), zone=zone)
     counted = service.count_by_status(today)
@@ -75,7 +74,7 @@ def _figures(person: Viewer) -> dict[str, Any]:
 
 def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str, Any]:
     everything = asking.Asked(wanted=MessageFilter(client_id=client, policy_id=policy, zone=asking.zone(person)))
-    page: Page = _service().page(everything.wanted, limit=max(1, min(limit, _MAX_ROWS)))
+    page = current.service().page(everything.wanted, limit=max(1, min(limit, _MAX_ROWS)))
     return {
         "everything": everything,
         "rows": page.messages,
@@ -89,7 +88,7 @@ def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str
 
 def _drawn(template: str, content: Callable[[Viewer], dict[str, Any]]) -> Markup:
     """The widget for whoever is signed in: nothing for somebody without the right, a sentence while the log is away."""
-    person: Viewer | None = current_app.extensions["whatsapp_logs"].current_user()
+    person = current.extension().current_user()
     if person is None or not person.may(Right.SEE):
         return Markup("")
     g.whatsapp_logs_viewer = person
@@ -105,7 +104,3 @@ def _drawn(template: str, content: Callable[[Viewer], dict[str, Any]]) -> Markup
     first = not g.get("whatsapp_logs_assets")
     g.whatsapp_logs_assets = True
     return Markup(render_template(f"whatsapp_logs/{template}", first=first, **words.for_templates(), **filled))
-
-
-def _service() -> Any:
-    return current_app.extensions["whatsapp_logs"].service

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from flask import current_app, g
+from flask import g
 
 from whatsapp_logs import phone
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.twilio.error_codes import explain
-from whatsapp_logs.web import access, asking, assets, format
+from whatsapp_logs.web import access, asking, assets, current, format
 
 
 class Words:
@@ -76,7 +76,7 @@ class Words:
 
 def for_templates() -> dict[str, Any]:
     """What every template of ours finds."""
-    extension = current_app.extensions["whatsapp_logs"]
+    extension = current.extension()
     config = extension.config
     person = g.get("whatsapp_logs_viewer")
     return {
@@ -97,7 +97,7 @@ def for_templates() -> dict[str, Any]:
 
 def names(messages: Iterable[Message]) -> dict[str, Any]:
     """The portal's names and links for these messages' clients and policies."""
-    extension = current_app.extensions["whatsapp_logs"]
+    extension = current.extension()
     rows: Sequence[Message] = list(messages)
     clients = sorted({row.client_id for row in rows if row.client_id is not None})
     policies = sorted({row.policy_id for row in rows if row.policy_id is not None})

@@ -1,0 +1,221 @@
+"""One message: what its page tells, its document, asking Twilio again, sending it again; and who may do so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.service_fixtures import Person, make_portal
+from tests.web.reading import rows, words
+from whatsapp_logs import Draft, MediaFile, Source, StatusReport, Template, WhatsAppService
+
+PDF = MediaFile(content=b"%PDF-1.7 a policy of nobody", content_type="application/pdf", filename="policy.pdf")
+
+
+# --- who may see what -------------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_sees_no_number_no_text_no_document(logged, signed_in):
+    message = logged(body="Secret words", media=PDF)
+    viewer = signed_in("viewer")
+    for path in ("/whatsapp_logs", f"/whatsapp_logs/messages/{message.id}", "/whatsapp_logs/live"):
+        answer = viewer.get(path)
+        assert answer.status_code == 200
+        for secret in ("7700", "900123", "Secret", "policy.pdf", "word for word"):
+            assert secret not in answer.text, (path, secret)
+        assert "0123" in answer.text
+    assert viewer.get(f"/whatsapp_logs/messages/{message.id}/document").status_code == 403
+
+
+def test_a_viewer_cannot_guess_a_number_digit_by_digit(logged, signed_in):
+    wanted = logged(to="+447700900123")
+    viewer = signed_in("viewer")
+    for part in ("900123", "00900123", "7700900"):
+        answer = viewer.post("/whatsapp_logs", data={"phone": part}, follow_redirects=True)
+        assert rows(answer) == []
+    answer = viewer.post("/whatsapp_logs", data={"phone": "07700 900123"}, follow_redirects=True)
+    assert rows(answer) == [wanted.id]
+
+
+@pytest.mark.parametrize("role", ["viewer", "compliance"])
+def test_who_may_not_change_finds_no_button_and_no_way(logged, signed_in, role):
+    message = logged("failed", error_code="63016")
+    person = signed_in(role)
+    for path in ("/whatsapp_logs", f"/whatsapp_logs/messages/{message.id}"):
+        text = person.get(path).text
+        assert "Refresh" not in re.sub(r"<title>.*?</title>", "", text).replace("wl-refresh", "")
+        assert "Send again" not in text
+    for path in (
+        f"messages/{message.id}/refresh",
+        f"messages/{message.id}/resend",
+        "refresh_all",
+        "refreshes/1/cancel",
+    ):
+        assert person.post(f"/whatsapp_logs/{path}").status_code == 403
+
+
+def test_a_change_without_its_token_is_refused(app, logged):
+    message = logged("failed")
+    person = app.test_client()
+    person.get("/sign_in/agent")
+    for path in ("", f"/messages/{message.id}/refresh", f"/messages/{message.id}/resend", "/refresh_all"):
+        assert person.post(f"/whatsapp_logs{path}").status_code == 400, path
+
+
+# --- one message ------------------------------------------------------------------------------------------------------
+
+
+def test_details_tell_the_whole_story(service, agent):
+    template = Template(sid="HX" + "b" * 32, name="policy_document", variables={"1": "Asha"})
+    draft = Draft(to="+447700900123", body="Your *policy*", media=PDF, template=template, created_by="agent.smith")
+    message, begin = service.send(draft), datetime.now(UTC)
+    for status, after_s in (("sent", 2), ("delivered", 5), ("read", 95)):
+        told = StatusReport(
+            provider_status=status,
+            message_id=message.id,
+            provider_id="SM" + "c" * 32,
+            happened_at=begin + timedelta(seconds=after_s),
+            num_segments=1,
+            payload={"EventType": status.upper()},
+        )
+        service.record([told], source=Source.CALLBACK)
+    answer = agent.get(f"/whatsapp_logs/messages/{message.id}")
+    text = words(answer)
+    for part in (
+        "agent.smith",
+        "SM" + "c" * 32,
+        "Twilio price pending",
+        "Segments 1",
+        "HX" + "b" * 32,
+        "+ 1 min 30 s",
+        "DELIVERED",
+    ):
+        assert part.replace(" ", "") in text.replace("\xa0", "").replace(" ", ""), part
+    assert "<b>policy</b>" in answer.text
+    assert f"/whatsapp_logs/messages/{message.id}/document" in answer.text
+
+
+def test_an_error_says_what_it_means_and_what_to_do(logged, agent):
+    message = logged("failed", error_code="63016", error_message="Outside the allowed window")
+    text = words(agent.get(f"/whatsapp_logs/messages/{message.id}"))
+    for part in (
+        "24-hour window closed",
+        "What to do: Send an approved template",
+        "63016",
+        "at our end",
+        "Outside the allowed window",
+    ):
+        assert part in text
+
+
+def test_a_code_nobody_knows_is_shown_with_twilios_words(logged, agent):
+    message = logged("failed", error_code="69999", error_message="Something new")
+    assert "Something new" in words(agent.get("/whatsapp_logs"))
+    assert "69999" in words(agent.get(f"/whatsapp_logs/messages/{message.id}"))
+
+
+def test_the_document_opens_in_place_and_cannot_do_harm(service, agent):
+    shown = service.send(Draft(to="+447700900123", media=PDF))
+    answer = agent.get(f"/whatsapp_logs/messages/{shown.id}/document")
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, PDF.content, "application/pdf")
+    assert answer.headers["Content-Disposition"].startswith("inline")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_document_that_could_run_is_only_offered_for_download(service, agent):
+    message = service.send(Draft(to="+447700900123", media=PDF))
+    with service.transaction() as conn:
+        conn.execute("UPDATE whatsapp_logs.media SET content_type = 'text/html', filename = 'a\"\n.html'")
+    answer = agent.get(f"/whatsapp_logs/messages/{message.id}/document")
+    assert answer.mimetype == "application/octet-stream"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_unknown_ids_are_not_found(agent):
+    for path in ("messages/1", f"messages/{10**30}", "messages/1/document", "refreshes/1", f"refreshes/{10**30}"):
+        assert agent.get(f"/whatsapp_logs/{path}").status_code == 404, path
+
+
+def test_sending_again_asks_first_and_pressing_twice_sends_once(service, logged, agent):
+    failed = logged("failed", error_code="30008", media=PDF, message_type="policy_document")
+    path = f"/whatsapp_logs/messages/{failed.id}/resend"
+    question = agent.post(path)
+    assert service.status_counts().get("queued") is None
+    key = re.search(r'name="request_key" value="([^"]+)"', question.text)
+    assert key
+    answers = [agent.post(path, data={"confirm": "yes", "request_key": key[1]}) for _ in range(2)]
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    again = service.message(int(answers[0].headers["Location"].rpartition("/")[2]))
+    assert (again.resend_of, again.recipient, again.body) == (failed.id, failed.recipient, failed.body)
+    assert (again.media_filename, again.message_type) == ("policy.pdf", "policy_document")
+
+
+@pytest.mark.parametrize("status", ["queued", "sent", "delivered", "read"])
+def test_what_arrived_or_still_may_is_never_sent_again(logged, agent, status):
+    message = logged(status)
+    answer = agent.post(f"/whatsapp_logs/messages/{message.id}/resend", data={"confirm": "yes", "request_key": "k"})
+    assert answer.status_code == 400
+    assert "still may" in answer.text
+
+
+def test_an_unconfirmed_message_is_never_sent_again(service, agent):
+    message = service.send(Draft(to="+447700900123", body="Hello"))
+    with service.transaction() as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET unconfirmed_at = now(), status = 'failed'")
+    answer = agent.post(f"/whatsapp_logs/messages/{message.id}/resend", data={"confirm": "yes", "request_key": "k"})
+    assert answer.status_code == 400
+
+
+def test_refresh_status_tells_what_twilio_said(service, logged, agent):
+    message = logged()
+    answer = agent.post(f"/whatsapp_logs/messages/{message.id}/refresh", follow_redirects=True)
+    assert 'class="wl-notice' in answer.text
+    assert "Last checked just now" in answer.text
+    assert 'class="wl-notice' not in agent.get(f"/whatsapp_logs/messages/{message.id}").text
+
+
+def test_twilio_away_is_said_and_the_message_stays(config, logged):
+    message = logged()
+    cut_off = WhatsAppService(replace(config, twilio_api_base_url="http://127.0.0.1:1"))
+    person = Person(make_portal(cut_off))
+    person.token = person.get("/sign_in/agent").text
+    answer = person.post(f"/whatsapp_logs/messages/{message.id}/refresh", follow_redirects=True)
+    assert answer.status_code == 200
+    assert "Twilio cannot be reached. Try again in a few minutes." in answer.text
+    cut_off.close()
+
+
+def test_without_credentials_the_log_is_readable_and_says_what_is_missing(config, logged):
+    message = logged()
+    bare = WhatsAppService(
+        replace(config, twilio_account_sid="", twilio_auth_token="", twilio_whatsapp_from="", twilio_api_base_url="")
+    )
+    person = Person(make_portal(bare))
+    person.token = person.get("/sign_in/agent").text
+    for path in ("refresh_all", f"messages/{message.id}/refresh"):
+        answer = person.post(f"/whatsapp_logs/{path}", follow_redirects=True)
+        assert (answer.status_code, "Twilio client not configured" in answer.text) == (200, True), path
+    bare.close()
+
+
+def test_a_second_click_joins_the_refresh_under_way(signed_in):
+    first = signed_in("agent").post("/whatsapp_logs/refresh_all")
+    second = signed_in("administrator").post("/whatsapp_logs/refresh_all")
+    assert first.headers["Location"] == second.headers["Location"]
+
+
+def test_a_refresh_can_be_stopped(agent, work):
+    run = agent.post("/whatsapp_logs/refresh_all").headers["Location"]
+    assert "Stopping" in agent.post(f"{run}/cancel", follow_redirects=True).text
+    work()
+    assert "Stopping" not in agent.get(run).text
+
+
+def test_reports_nobody_can_place_are_listed(service, agent):
+    service.record([StatusReport(provider_status="delivered", provider_id="SM" + "d" * 32)], source=Source.CALLBACK)
+    assert "SM" + "d" * 32 in agent.get("/whatsapp_logs/unmatched").text
