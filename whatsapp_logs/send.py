@@ -45,7 +45,8 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
         earlier = _asked_before(conn, draft)
         if earlier is not None:
             return earlier
-        media_id = media.insert(conn, draft.media) if draft.media is not None and problem is None else None
+        # For a wrong number too: once it has been corrected, the message is sent again with its document.
+        media_id = media.insert(conn, draft.media) if draft.media and not _uncarried(draft, config) else None
         message_id = _insert(conn, draft, recipient, config=config, media_id=media_id, now=now)
         if message_id is None:  # somebody else asked the same in this very moment, and has committed first
             return _there(_asked_before(conn, draft))
@@ -71,9 +72,12 @@ def may_send_again(message: Message) -> bool:
 
 
 def send_again(
-    conn: Connection[Any], message: Message, *, created_by: str, request_key: str, config: Config
+    conn: Connection[Any], message: Message, *, created_by: str, request_key: str, config: Config, to: str | None = None
 ) -> Message:
-    """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may."""
+    """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may.
+
+    `to` is the recipient's number where it has been corrected since; None sends to the same one.
+    """
     if not may_send_again(message):
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
@@ -87,7 +91,7 @@ def send_again(
             media_variable=messages.media_variable(conn, message.id),
         )
     draft = Draft(
-        to=message.recipient,
+        to=to or message.recipient,
         message_type=message.message_type,
         body=message.body,
         media=media.get(conn, message.media_id) if message.media_id else None,
@@ -253,7 +257,11 @@ def _checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]
         recipient = phone.to_address(draft.to, region=config.default_region)
     except InvalidInput as error:
         return draft.to.strip()[:100] or "(none)", ("invalid_number", error.reason)
-    return recipient, whatsapp.problem_of(draft, max_media_bytes=config.max_media_bytes)
+    return recipient, _uncarried(draft, config)
+
+
+def _uncarried(draft: Draft, config: Config) -> tuple[str, str] | None:
+    return whatsapp.problem_of(draft, max_media_bytes=config.max_media_bytes)
 
 
 def _address(text: str, config: Config) -> str:

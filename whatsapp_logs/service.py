@@ -78,7 +78,7 @@ class WhatsAppService:
         with self.transaction() as own:
             return send.queue_message(own, draft, config=self.config)
 
-    def send_again(self, message_id: int, *, created_by: str, request_key: str) -> Message:
+    def send_again(self, message_id: int, *, created_by: str, request_key: str, to: str | None = None) -> Message:
         """Send a failed message once more, as a new one; asked twice with one key, the first one's. See `send.send_again`."""
         with self.transaction() as conn:
             return send.send_again(
@@ -87,6 +87,7 @@ class WhatsAppService:
                 created_by=created_by,
                 request_key=request_key,
                 config=self.config,
+                to=to,
             )
 
     def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:

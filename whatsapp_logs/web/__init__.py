@@ -37,6 +37,7 @@ class WhatsAppLogs:
         self.current_user: Callable[[], Viewer | None] = lambda: None
         self.sign_in_url: Callable[[str], str] | None = None
         self.client_url: Link = lambda _id: None
+        self.client_phone: Link = lambda _id: None
         self.policy_url: Link = lambda _id: None
         self.client_names: Names = lambda _ids: {}
         self.policy_names: Names = lambda _ids: {}
@@ -63,6 +64,7 @@ class WhatsAppLogs:
         sign_in_url: Callable[[str], str] | None = None,
         client_url: Link | None = None,
         policy_url: Link | None = None,
+        client_phone: Link | None = None,
         client_names: Names | None = None,
         policy_names: Names | None = None,
         csp: str | None = STRICT_CSP,
@@ -72,12 +74,14 @@ class WhatsAppLogs:
         `current_user` tells who is signed in (None = nobody) and what they may do. `layout` is a template of the portal with the
         blocks title, head and content. `sign_in_url(next)` is where somebody without a session is sent. `client_url(id)` and
         `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
+        `client_phone(id)` is the client's number by now: a message that failed is sent again to that one.
         """
         self.current_user = current_user
         self.layout = layout or self.layout
         self.csp = csp
         self.sign_in_url = sign_in_url
         self.client_url, self.policy_url = client_url or self.client_url, policy_url or self.policy_url
+        self.client_phone = client_phone or self.client_phone
         self.client_names, self.policy_names = client_names or self.client_names, policy_names or self.policy_names
         app.extensions["whatsapp_logs"] = self
 
