@@ -173,7 +173,7 @@ def test_axe_finds_nothing(service, sent, visit: Visit, dark):
         assert violations(page) == [], path
 
 
-@pytest.mark.parametrize("width", [320, 390, 768])
+@pytest.mark.parametrize("width", [320, 360, 390, 480, 768, 1024])
 def test_nothing_has_to_be_scrolled_sideways(service, sent, visit: Visit, width):
     long = "A" * 300
     service.send(Draft(to="+447700900123", body=long, created_by="x" * 90, message_type="a_rather_long_message_type"))
