@@ -20,6 +20,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         current_user=_viewer,
         sign_in_url=lambda wanted: url_for("auth.sign_in", next=wanted),
         client_url=lambda client_id: url_for("clients.show", client_id=client_id),
+        client_phone=_client_phone,
         policy_url=lambda policy_id: url_for("policies.show", policy_id=policy_id),
         client_names=_client_names,
         policy_names=_policy_numbers,
@@ -36,6 +37,12 @@ def _viewer() -> Viewer | None:
 def _client_names(client_ids: Iterable[str]) -> dict[str, str]:
     with database() as conn:
         return clients.names(conn, list(client_ids))
+
+
+def _client_phone(client_id: str) -> str | None:
+    with database() as conn:
+        client = clients.find(conn, int(client_id)) if client_id.isdecimal() else None
+    return client.phone if client else None
 
 
 def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:

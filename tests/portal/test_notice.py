@@ -130,3 +130,53 @@ def test_a_notice_reaches_a_client_who_has_never_written(
     assert (message.status, message.error_code) == ("read", None)
     assert message.body == on_the_wire.newest().body
     assert "Your claim is settled." in message.body
+
+
+def test_a_failed_message_is_sent_again_to_the_corrected_number(
+    on_the_wire: Office, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    person = signed_in(on_the_wire)
+    (client_id,) = on_the_wire.row("SELECT client_id FROM clients WHERE phone = %(phone)s", phone=NOT_ON_WHATSAPP)
+    person.submit(f"/clients/{client_id}", f"/clients/{client_id}/message", body="Your claim is settled")
+    work()
+    simulator.wait_idle()
+    failed = on_the_wire.newest()
+    on_the_wire.service.refresh_message(failed)
+    page = f"/whatsapp_logs/messages/{failed.id}"
+    html = person.get(page).text
+    assert f'href="/clients/{client_id}"' in html
+    assert "/resend" not in html  # to the same number it would fail again
+
+    edit = f"/clients/{client_id}/edit"
+    details = {"name": "Grace Thompson", "phone": "07700 900777", "email": "", "address": "1 Quay Road"}
+    assert person.submit(edit, edit, **details).status_code == 303
+    assert "The client’s number is now <b>+44 7700 900777</b>" in person.get(page).text
+    question = person.submit(page, f"{page}/resend")
+    assert "+44 7700 900777: the number has been corrected since" in question.text
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', question.text))
+    assert person.post(f"{page}/resend", fields).status_code == 303
+    work()
+    simulator.wait_idle()
+    again = on_the_wire.newest()
+    assert (again.resend_of, again.recipient, again.body) == (failed.id, "+447700900777", failed.body)
+    assert again.provider_id
+    assert simulator.message(again.provider_id).status == "read"
+
+
+def test_a_document_refused_for_its_number_goes_with_the_corrected_message(on_the_wire: Office) -> None:
+    person = signed_in(on_the_wire)
+    on_the_wire.row("UPDATE clients SET phone = '+44 1' WHERE client_id = 2 RETURNING 1")
+    (policy_id,) = on_the_wire.row("SELECT policy_id FROM policies WHERE client_id = 2 LIMIT 1")
+    person.submit(f"/policies/{policy_id}", f"/policies/{policy_id}/send")
+    refused = on_the_wire.newest()
+    assert (refused.status, refused.error_code) == (Status.FAILED, "invalid_number")
+
+    details = {"name": "Oliver Bennett", "phone": "07700 900778", "email": "", "address": "1 Quay Road"}
+    person.submit("/clients/2/edit", "/clients/2/edit", **details)
+    page = f"/whatsapp_logs/messages/{refused.id}"
+    question = person.submit(page, f"{page}/resend")
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', question.text))
+    person.post(f"{page}/resend", fields)
+    again = on_the_wire.newest()
+    assert (again.status, again.recipient) == (Status.QUEUED, "+447700900778")
+    assert again.media_filename == refused.media_filename is not None

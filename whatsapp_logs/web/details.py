@@ -10,7 +10,8 @@ from typing import Any
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from whatsapp_logs.errors import InvalidInput, MessageNotFound, ProviderError, ProviderNotConfigured
+from whatsapp_logs import phone
+from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
@@ -95,10 +96,13 @@ def resend(message_id: int) -> str | BaseResponse:
             f"whatsapp_logs/{template}",
             message=shown,
             advice=explain(shown.error_code),
+            corrected=_corrected_number(shown),
             request_key=f"resend-{secrets.token_urlsafe(12)}",
             **words.names([shown]),
         )
-    sent = current.service().send_again(message_id, created_by=viewer().name, request_key=key[:80])
+    sent = current.service().send_again(
+        message_id, created_by=viewer().name, request_key=key[:80], to=_corrected_number(shown)
+    )
     notice = ("ok", "This is the new message. It is on its way as soon as Twilio takes it.")
     if "HX-Request" in request.headers:
         return _render(sent, seen=_fingerprint(sent), notice=notice)
@@ -139,6 +143,18 @@ def _needs_correction(advice: Advice | None) -> bool:
     return wrong_number and advice is not None and advice.retry == "after_fix"
 
 
+def _corrected_number(shown: Message) -> str | None:
+    """The client's number where it has been corrected since the message failed; None as long as it is the same."""
+    told = current.extension().client_phone(shown.client_id) if shown.client_id and may_send_again(shown) else None
+    if not told:
+        return None
+    try:
+        number = phone.to_address(told, region=current.service().config.default_region)
+    except InvalidPhone:
+        return None
+    return number if number != shown.recipient else None
+
+
 def _file_name(name: str) -> str:
     """A name that a header can carry: one line, nothing that steers a terminal or a path."""
     return re.sub(r"[\x00-\x1f\x7f/\\]+", " ", name).strip() or "document"
@@ -147,14 +163,16 @@ def _file_name(name: str) -> str:
 def _render(shown: Message, **more: Any) -> str:
     g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
-    advice = explain(shown.error_code)
+    advice, corrected = explain(shown.error_code), _corrected_number(shown)
+    needs_correction = _needs_correction(advice) and corrected is None
     return render_template(
         f"whatsapp_logs/{template}",
         message=shown,
         events=current.service().timeline(shown.id),
         advice=advice,
-        needs_correction=_needs_correction(advice),
-        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not _needs_correction(advice),
+        needs_correction=needs_correction,
+        corrected=corrected,
+        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction,
         **words.names([shown]),
         **more,
     )
