@@ -13,6 +13,7 @@ import pytest
 
 from tests.web.reading import figure, poll_url, rows, words
 from whatsapp_logs import Draft, MediaFile, Source, StatusReport
+from whatsapp_logs.message import Inbound
 from whatsapp_logs.web import assets
 
 STATIC = Path(assets.__file__).parent / "static"
@@ -114,6 +115,20 @@ def test_signs_of_sql_patterns_are_just_characters(logged, agent):
     logged(message_type="policy_document")
     for value in ("policy_documen_", "policy%25"):
         assert rows(agent.get(f"/whatsapp_logs?type={value}")) == []
+
+
+def test_customers_messages_are_listed_apart_and_masked_alike(service, agent, signed_in):
+    service.send(Draft(to="+447700900123", body="Hello"))
+    inbound = Inbound(provider_id="SM" + "f" * 32, sender="+447700900123", recipient="+15550100100", body="Yes please")
+    received = service.receive(inbound)
+    page = agent.get("/whatsapp_logs?direction=inbound")
+    assert rows(page) == [received]
+    assert "Yes please" in page.text
+    assert "Refresh status" not in agent.get(f"/whatsapp_logs/messages/{received}").text
+    for path in ("?direction=inbound", f"/messages/{received}"):
+        shown = signed_in("viewer").get(f"/whatsapp_logs{path}").text
+        assert "900123" not in shown
+        assert "Yes please" not in shown
 
 
 # --- phone numbers stay out of addresses ------------------------------------------------------------------------------
