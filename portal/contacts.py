@@ -60,7 +60,7 @@ def check(typed: Mapping[str, str], *, region: str) -> Contact:
         problems.setdefault("phone", wrong_phone)
     if email and not _EMAIL.fullmatch(email):
         problems.setdefault(
-            "email", "This is not an e-mail address. Write it like name@example.com, or leave it empty."
+            "email", "This is not an e-mail address. Correct it, or leave it empty."
         )
     if not address:
         problems["address"] = "Write the postal address."

@@ -11,8 +11,9 @@ import pytest
 from portal import database, demo
 from portal.app import create_app
 from portal.config import PortalConfig
+from portal.format import readable_phone
 from tests.portal.conftest import SECRET_KEY, Browser, Office
-from whatsapp_logs import Status, WhatsAppService
+from whatsapp_logs import Source, Status, StatusReport, WhatsAppService
 from whatsapp_logs.twilio.simulator import GENERAL_NOTICE, Simulator
 from whatsapp_logs.twilio.simulator.templates import TEMPLATES, Rendered, render
 
@@ -180,3 +181,14 @@ def test_a_document_refused_for_its_number_goes_with_the_corrected_message(on_th
     again = on_the_wire.newest()
     assert (again.status, again.recipient) == (Status.QUEUED, "+447700900778")
     assert again.media_filename == refused.media_filename is not None
+
+
+def test_advice_that_a_new_number_does_not_follow_is_still_given(noticing: Office, agent: Browser) -> None:
+    sid = "SM" + "9" * 32
+    message = noticing.service.log_message(message_sid=sid, to="+447700900779", body="Hello", client_id=2)
+    window_closed = StatusReport(provider_status="failed", provider_id=sid, error_code="63016")
+    noticing.service.record([window_closed], source=Source.CALLBACK)
+    html = agent.get(f"/whatsapp_logs/messages/{message.id}").text
+    assert "Send an approved template instead" in html
+    (number,) = noticing.row("SELECT phone FROM clients WHERE client_id = 2")
+    assert f"The client’s number is now <b>{readable_phone(str(number))}</b>" in html

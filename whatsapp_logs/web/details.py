@@ -96,7 +96,7 @@ def resend(message_id: int) -> str | BaseResponse:
             f"whatsapp_logs/{template}",
             message=shown,
             advice=explain(shown.error_code),
-            corrected=_corrected_number(shown),
+            **_correction(shown),
             request_key=f"resend-{secrets.token_urlsafe(12)}",
             **words.names([shown]),
         )
@@ -143,6 +143,15 @@ def _needs_correction(advice: Advice | None) -> bool:
     return wrong_number and advice is not None and advice.retry == "after_fix"
 
 
+def _correction(shown: Message) -> dict[str, Any]:
+    """For templates: the client's new number, if there is one, and whether that was all that was wrong."""
+    corrected = _corrected_number(shown)
+    return {
+        "corrected": corrected,
+        "is_corrected": corrected is not None and _needs_correction(explain(shown.error_code)),
+    }
+
+
 def _corrected_number(shown: Message) -> str | None:
     """The client's number where it has been corrected since the message failed; None as long as it is the same."""
     told = current.extension().client_phone(shown.client_id) if shown.client_id and may_send_again(shown) else None
@@ -163,15 +172,15 @@ def _file_name(name: str) -> str:
 def _render(shown: Message, **more: Any) -> str:
     g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
-    advice, corrected = explain(shown.error_code), _corrected_number(shown)
-    needs_correction = _needs_correction(advice) and corrected is None
+    advice, correction = explain(shown.error_code), _correction(shown)
+    needs_correction = _needs_correction(advice) and not correction["is_corrected"]
     return render_template(
         f"whatsapp_logs/{template}",
         message=shown,
         events=current.service().timeline(shown.id),
         advice=advice,
         needs_correction=needs_correction,
-        corrected=corrected,
+        **correction,
         may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction,
         **words.names([shown]),
         **more,
