@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
+from contextlib import suppress
 from typing import Any
 
 import procrastinate
+import procrastinate.exceptions
 from procrastinate import JobContext
 
 from whatsapp_logs import refresh, send
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import ProviderError
+from whatsapp_logs.errors import DatabaseAway, ProviderError
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.store import counts, queue
 from whatsapp_logs.store.pool import connection_settings
@@ -18,6 +22,8 @@ from whatsapp_logs.store.pool import connection_settings
 log = logging.getLogger(__name__)
 
 _CONCURRENCY = 4
+_FINISH_S = 15
+_BEGIN_AGAIN_S = 2
 _STALLED_S = 30
 _KEEP_JOBS_H = 24
 
@@ -41,10 +47,21 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
 
+    _add_what_the_clock_starts(app, service)
+    return app
+
+
+def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService) -> None:
     @app.periodic(cron="* * * * *")
     @app.task(name="every_minute", queueing_lock="every_minute", pass_context=False)
     def every_minute(timestamp: int) -> None:
         keep_house(service)
+
+    @app.periodic(cron="* * * * *")
+    @app.task(name="fold_counts", queueing_lock="fold_counts")
+    def fold_counts(timestamp: int) -> None:
+        with service.transaction() as conn:
+            counts.fold_deltas(conn)
 
     @app.periodic(cron="*/10 * * * *")
     @app.task(name="refresh_pending", queueing_lock="refresh_pending")
@@ -61,37 +78,65 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
             await manager.retry_job(job)
         await manager.delete_old_jobs(nb_hours=_KEEP_JOBS_H)
 
-    return app
-
 
 def keep_house(service: WhatsAppService) -> None:
-    """What has to happen every minute, whoever started or died: lost jobs, lost answers, counts."""
+    """What has to happen every minute, whoever started or died: lost jobs, lost answers. Sending may take long, so it is last."""
     with service.transaction() as conn:
-        counts.fold_deltas(conn)
         refresh.resume_silent(conn)
         waiting = send.rescue(conn)
-    if waiting and service.config.twilio_configured:
-        service.deliver(waiting)
     if service.config.twilio_configured:
         try:
             service.settle_unconfirmed()
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
+        service.deliver(waiting)
 
 
 def work(service: WhatsAppService) -> None:
-    """Do jobs until SIGINT or SIGTERM; the job at hand is finished first."""
-    app = make_app(service)
-    with service.transaction() as conn:
-        for message_id in send.rescue(conn):  # what a crash left behind does not wait for the next full minute
-            queue.defer(conn, "deliver", ids=[message_id])
-    with app.open():
-        app.run_worker(
-            concurrency=_CONCURRENCY,
-            delete_jobs="successful",
-            shutdown_graceful_timeout=15,
-            install_signal_handlers=True,
+    """Do jobs until SIGINT or SIGTERM; the job at hand is finished first. A database that goes away is waited for."""
+    asyncio.run(_work(service))
+
+
+async def _work(service: WhatsAppService) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        try:
+            await asyncio.to_thread(_resume, service)
+            await _work_until(stop, make_app(service))
+        except (DatabaseAway, procrastinate.exceptions.ConnectorException) as error:
+            log.warning("the worker lost the database: %s", error)
+        if not stop.is_set():
+            log.warning("the worker begins again in %s s", _BEGIN_AGAIN_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _BEGIN_AGAIN_S)
+
+
+async def _work_until(stop: asyncio.Event, app: procrastinate.App) -> None:
+    """Do jobs until asked to stop, or until the worker gives up because it lost its connection."""
+    async with app.open_async():
+        worker = asyncio.create_task(
+            app.run_worker_async(
+                concurrency=_CONCURRENCY,
+                delete_jobs="successful",
+                shutdown_graceful_timeout=_FINISH_S,
+                install_signal_handlers=False,
+            )
         )
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait({worker, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        worker.cancel()  # lets the jobs at hand finish
+        with suppress(asyncio.CancelledError):
+            await worker
+
+
+def _resume(service: WhatsAppService) -> None:
+    """What a crash left behind does not wait for the next full minute."""
+    with service.transaction() as conn:
+        for message_id in send.rescue(conn):
+            queue.defer(conn, "deliver", ids=[message_id])
 
 
 def _connection(config: Config) -> dict[str, Any]:
@@ -102,4 +147,5 @@ def _connection(config: Config) -> dict[str, Any]:
         "kwargs": settings,
         "min_size": 1,
         "max_size": 4,
+        "timeout": config.pool_timeout_s,  # its default of 30 s is how long a worker would take to see that the database is back
     }
