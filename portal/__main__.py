@@ -18,6 +18,7 @@ HELP = """\
 ./run doctor     check database, schema, Twilio, public address, worker and clock, and say what to do
 ./run migrate    bring the database up to date; with --sql print the log's SQL instead
 ./run seed       fill an empty database with synthetic demo data
+./run person     give somebody a sign-in: ./run person USERNAME ROLE
 ./run refresh    ask Twilio about every message that is still under way
 ./run worker     run one more worker
 ./run serve      run the web server alone
@@ -70,6 +71,8 @@ def _run(arguments: list[str], ports: Ports, env: dict[str, str]) -> int:
             command = [*python, "portal.start.prepare"]
         case ["seed"]:
             command = [*python, "portal.start.prepare", "--demo"]
+        case ["person", *rest]:
+            command = [*python, "portal.add_person", *rest]
         case ["serve"]:
             command = web_command(ports)
         case _:

@@ -92,6 +92,20 @@ def end_sign_in(conn: Connection, token: str) -> None:
     conn.execute("DELETE FROM sign_ins WHERE token_hash = %s", (_hashed(token),))
 
 
+def add(conn: Connection, *, username: str, name: str, role: str, timezone: str, password: str) -> None:
+    """Give somebody a sign-in; for a known user name new facts and a new password, which ends the old one's sign-ins."""
+    row = conn.execute(
+        """
+        INSERT INTO people (username, name, role, timezone, password_hash) VALUES (%s, %s, %s, %s, '')
+        ON CONFLICT (username) DO UPDATE SET name = EXCLUDED.name, role = EXCLUDED.role, timezone = EXCLUDED.timezone
+        RETURNING user_id
+        """,
+        (username, name, role, timezone),
+    ).fetchone()
+    assert row is not None
+    set_password(conn, row[0], password)
+
+
 def set_password(conn: Connection, user_id: int, password: str) -> None:
     """Change the password; every sign-in made with the old one ends."""
     conn.execute("UPDATE people SET password_hash = %s WHERE user_id = %s", (generate_password_hash(password), user_id))
