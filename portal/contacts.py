@@ -59,9 +59,7 @@ def check(typed: Mapping[str, str], *, region: str) -> Contact:
     if wrong_phone:
         problems.setdefault("phone", wrong_phone)
     if email and not _EMAIL.fullmatch(email):
-        problems.setdefault(
-            "email", "This is not an e-mail address. Correct it, or leave it empty."
-        )
+        problems.setdefault("email", "This is not an e-mail address. Correct it, or leave it empty.")
     if not address:
         problems["address"] = "Write the postal address."
     elif address.count("\n") >= MAX_ADDRESS_LINES:
