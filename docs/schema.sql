@@ -135,6 +135,8 @@ CREATE INDEX messages_recipient ON whatsapp_logs.messages USING btree (recipient
     -- A page of one or a few numbers' messages; a number's last message.
 CREATE UNIQUE INDEX messages_request_key ON whatsapp_logs.messages USING btree (request_key) WHERE (request_key IS NOT NULL);
     -- Was this very request queued before?
+CREATE INDEX messages_send_at ON whatsapp_logs.messages USING btree (send_at) WHERE (send_at IS NOT NULL);
+    -- Which scheduled messages belong to the day that is reconciled?
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
@@ -158,6 +160,49 @@ CREATE TABLE whatsapp_logs.rare_statuses (
 CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
     -- A page of failed or pending messages; what a refresh has to ask about.
 
+CREATE TABLE whatsapp_logs.reconciliation_differences (
+    reconciliation_id bigint NOT NULL,
+    provider_id text NOT NULL,
+    kind text NOT NULL,
+    message_id bigint,
+    ours text,
+    theirs text,
+    CONSTRAINT reconciliation_differences_pkey PRIMARY KEY (reconciliation_id, kind, provider_id),
+    CONSTRAINT reconciliation_differences_kind_check CHECK ((kind = ANY (ARRAY['imported'::text, 'attached'::text, 'held_back'::text, 'unknown_to_provider'::text, 'status'::text, 'price'::text]))),
+    CONSTRAINT reconciliation_differences_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE SET NULL,
+    CONSTRAINT reconciliation_differences_reconciliation_id_fkey FOREIGN KEY (reconciliation_id) REFERENCES whatsapp_logs.reconciliations(id) ON DELETE CASCADE
+);
+CREATE INDEX reconciliation_differences_imported ON whatsapp_logs.reconciliation_differences USING btree (message_id) WHERE (kind = 'imported'::text);
+    -- Was this message found at the provider, and when?
+
+CREATE TABLE whatsapp_logs.reconciliations (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    day date NOT NULL,
+    started_by text,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    taken_at timestamp with time zone,
+    heartbeat_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    asked integer DEFAULT 0 NOT NULL,
+    problem text,
+    retry_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    theirs integer,
+    ours integer,
+    equal integer,
+    imported integer,
+    attached integer,
+    unknown_to_provider integer,
+    status_differed integer,
+    price_differed integer,
+    prices_learnt integer,
+    other_senders integer,
+    CONSTRAINT reconciliations_pkey PRIMARY KEY (id)
+);
+CREATE INDEX reconciliations_day ON whatsapp_logs.reconciliations USING btree (day DESC, id DESC);
+    -- The list of days; the last result of each.
+CREATE UNIQUE INDEX reconciliations_one ON whatsapp_logs.reconciliations USING btree (day) WHERE (finished_at IS NULL);
+    -- Asking for a day again joins the run under way.
+
 CREATE TABLE whatsapp_logs.refreshes (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     started_by text,
@@ -175,6 +220,23 @@ CREATE TABLE whatsapp_logs.refreshes (
 );
 CREATE UNIQUE INDEX refreshes_one ON whatsapp_logs.refreshes USING btree ((true)) WHERE (finished_at IS NULL);
     -- A second click joins the run that is under way.
+
+CREATE TABLE whatsapp_logs.refused_calls (
+    hour timestamp with time zone NOT NULL,
+    route text NOT NULL,
+    reason text NOT NULL,
+    n bigint NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT refused_calls_pkey PRIMARY KEY (hour, route, reason)
+);
+
+CREATE TABLE whatsapp_logs.self_tests (
+    nonce text NOT NULL,
+    begun_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    heard_at timestamp with time zone,
+    worked_at timestamp with time zone,
+    CONSTRAINT self_tests_pkey PRIMARY KEY (nonce)
+);
 
 CREATE TABLE whatsapp_logs.status_events (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -198,6 +260,8 @@ CREATE UNIQUE INDEX status_events_once ON whatsapp_logs.status_events USING btre
     -- A report told twice (a repeated callback, a refresh) is one event.
 CREATE INDEX status_events_parked ON whatsapp_logs.status_events USING btree (received_at) WHERE (message_id IS NULL);
     -- Reports of messages nobody knows, newest last.
+CREATE INDEX status_events_unknown ON whatsapp_logs.status_events USING btree (received_at) WHERE (status IS NULL);
+    -- Has the provider used words that are unknown here?
 CREATE TRIGGER keep_all_status_events BEFORE TRUNCATE ON whatsapp_logs.status_events FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_status_events();
 CREATE TRIGGER keep_status_events BEFORE DELETE OR UPDATE ON whatsapp_logs.status_events FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_status_events();
 

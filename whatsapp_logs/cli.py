@@ -1,4 +1,4 @@
-"""The command line: `python -m whatsapp_logs worker | migrate | refresh | simulate | doctor`."""
+"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | simulate | doctor`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 from whatsapp_logs.errors import ConfigError, WhatsAppLogsError
 
@@ -78,6 +79,32 @@ def _refresh(arguments: Sequence[str]) -> int:
     return 1 if run.problem else 0
 
 
+def _reconcile(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="whatsapp_logs reconcile", description="Compare a day's messages with Twilio's list, and repair the log."
+    )
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    parser.add_argument(
+        "--day", type=date.fromisoformat, default=yesterday, help="a UTC day, like 2026-11-21 (default: yesterday)"
+    )
+    day = parser.parse_args(arguments).day
+    from whatsapp_logs.service import WhatsAppService
+
+    service = WhatsAppService.from_env()
+    run = service.reconcile_day(day, started_by="command line")
+    service.run_reconciliation(run.id)  # does nothing when a worker has begun it already
+    while not (run := service.reconciliation(run.id)).is_finished and run.problem is None:
+        time.sleep(_POLL_S)
+    if run.problem:
+        print(run.problem, file=sys.stderr)
+        return 1
+    print(f"Reconciled {day}: Twilio {run.theirs}, log {run.ours}, equal {run.equal}")
+    for one in service.differences(run.id):
+        message = "" if one.message_id is None else f", message {one.message_id}"
+        print(f"  {one.kind}: {one.provider_id}{message}, ours {one.ours or '-'}, Twilio's {one.theirs or '-'}")
+    return 0
+
+
 def _simulate(arguments: Sequence[str]) -> int:
     from whatsapp_logs.twilio.simulator.__main__ import main as simulate
 
@@ -102,6 +129,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "worker": _worker,
     "migrate": _migrate,
     "refresh": _refresh,
+    "reconcile": _reconcile,
     "simulate": _simulate,
     "doctor": _doctor,
 }

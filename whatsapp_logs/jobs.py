@@ -12,7 +12,7 @@ import procrastinate
 import procrastinate.exceptions
 from procrastinate import JobContext
 
-from whatsapp_logs import refresh, send
+from whatsapp_logs import housekeeping, refresh, send
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, ProviderError
 from whatsapp_logs.service import WhatsAppService
@@ -48,6 +48,7 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
             log.warning("unconfirmed messages are looked up later: %s", error)
 
     _add_what_the_clock_starts(app, service)
+    housekeeping.register(app, service)
     return app
 
 

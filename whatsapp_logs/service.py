@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import refresh, send, track
+from whatsapp_logs import reconcile, refresh, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -27,8 +27,19 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.store import counts, health, inbound, media, messages, migrate, refreshes, status_events
+from whatsapp_logs.store import (
+    counts,
+    health,
+    inbound,
+    media,
+    messages,
+    migrate,
+    reconciliations,
+    refreshes,
+    status_events,
+)
 from whatsapp_logs.store.pool import Database
+from whatsapp_logs.store.reconciliations import Difference, Reconciliation
 from whatsapp_logs.twilio.gateway import TwilioGateway
 
 T = TypeVar("T")
@@ -146,6 +157,38 @@ class WhatsAppService:
         with self.transaction() as conn:
             lost = messages.unconfirmed(conn, now=datetime.now(UTC), limit=100)
         return refresh.settle(self.transaction, self.gateway, lost) if lost else 0
+
+    # --- comparing with the provider ---
+
+    def reconcile_day(self, day: date, *, started_by: str | None) -> Reconciliation:
+        """Begin comparing a UTC day with the provider's list, or join the run under way. Raises ProviderNotConfigured."""
+        assert self.gateway
+        with self.transaction() as conn:
+            return reconcile.start(conn, day, started_by=started_by)
+
+    def run_reconciliation(self, reconciliation_id: int) -> None:
+        """Carry a comparison out (the worker's part)."""
+        reconcile.run(self.transaction, self.gateway, reconciliation_id, sender=self.config.sender)
+
+    def reconciliations(self) -> list[Reconciliation]:
+        """The last comparison of each day, the newest day first."""
+        with self.transaction() as conn:
+            return reconciliations.latest(conn)
+
+    def reconciliation(self, reconciliation_id: int) -> Reconciliation:
+        """One comparison. Raises MessageNotFound."""
+        with self.transaction() as conn:
+            return _found(reconciliations.get(conn, reconciliation_id), "There was no such reconciliation.")
+
+    def differences(self, reconciliation_id: int, *, limit: int = 500) -> list[Difference]:
+        """What a comparison found to differ, the gravest first."""
+        with self.transaction() as conn:
+            return reconciliations.differences(conn, reconciliation_id, limit=limit)
+
+    def found_at_provider(self, message_id: int) -> datetime | None:
+        """When the message was found at the provider because the log had no record of it; None for the log's own."""
+        with self.transaction() as conn:
+            return reconciliations.found_at(conn, message_id)
 
     # --- reading ---
 

@@ -97,7 +97,9 @@ class TwilioGateway:
     def _list(self, **conditions: Any) -> Iterator[ProviderMessage]:
         with _asking():
             for instance in self._client().messages.stream(page_size=_PAGE_SIZE, **conditions):
-                yield _listed(instance)
+                listed = _listed(instance)
+                if _is_whatsapp(instance):
+                    yield listed
 
     def _client(self) -> Client:
         client: Client | None = getattr(self._local, "client", None)
@@ -184,6 +186,11 @@ def _away(http_status: int) -> str:
     if http_status in _LOGIN_REFUSED:
         return "Twilio refuses our login. The administrator has to check the account's credentials."
     return f"Twilio does not answer properly (HTTP {http_status}). Try again in a few minutes."
+
+
+def _is_whatsapp(instance: MessageInstance) -> bool:
+    """An account's text messages and messages of other channels stand in the same list."""
+    return any((address or "").startswith(_PREFIX) for address in (instance.to, instance.from_))
 
 
 def _listed(instance: MessageInstance) -> ProviderMessage:
