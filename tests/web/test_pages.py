@@ -10,6 +10,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from jinja2 import StrictUndefined
 
 from tests.web.reading import figure, poll_url, rows, words
 from whatsapp_logs import Draft, MediaFile, Source, StatusReport
@@ -168,10 +169,15 @@ def test_only_the_last_phone_searches_are_kept(agent):
 
 
 @pytest.mark.parametrize("typed", ["%", "12", "\x00", "' OR 1=1 --", "x" * 5000])
-def test_what_is_no_phone_number_is_refused_in_words(agent, typed):
-    answer = agent.post("/whatsapp_logs", data={"phone": typed})
+def test_what_is_no_phone_number_is_refused_beside_the_form(logged, agent, typed):
+    logged()
+    answer = agent.post("/whatsapp_logs", data={"phone": typed, "date_from": "2026-01-31", "status": "read"})
     assert answer.status_code == 400
-    assert "<code>phone</code>" in answer.text
+    assert re.search(r'name="phone"[^>]* aria-invalid="true"', answer.text)
+    assert 'role="alert" id="wl-problem"' in answer.text
+    assert 'value="2026-01-31"' in answer.text  # nothing has to be typed again
+    assert '<input type="hidden" name="status" value="read">' in answer.text
+    assert rows(answer) == []  # all messages could be taken for the answer
 
 
 # --- live -------------------------------------------------------------------------------------------------------------
@@ -244,6 +250,18 @@ def test_the_page_is_light(service, agent):
     total = len(gzip.compress(agent.get("/whatsapp_logs").data))
     total += sum(len(gzip.compress((STATIC / name).read_bytes())) for name in (assets.STYLE, *assets.SCRIPTS))
     assert total < 100_000
+
+
+def test_a_portal_may_have_jinja_refuse_undefined_names(app, logged, agent):
+    app.jinja_env.undefined = StrictUndefined
+    message = logged("failed", error_code="63016")
+    for path in ("", "?page=0", "?status=canceled", "/live", f"/messages/{message.id}", "/unmatched"):
+        assert agent.get(f"/whatsapp_logs{path}").status_code in (200, 400), path
+    assert agent.post("/whatsapp_logs", data={"phone": "x"}).status_code == 400
+    run = agent.post("/whatsapp_logs/refresh_all", headers={"HX-Request": "true"})
+    assert "Asking Twilio" in run.text
+    for mode in ({}, {"HX-Request": "true"}):
+        assert agent.post(f"/whatsapp_logs/messages/{message.id}/resend", headers=mode).status_code == 200
 
 
 def test_vendored_files_are_what_was_published():

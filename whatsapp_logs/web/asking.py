@@ -111,6 +111,11 @@ def asked_by_old_phone(text: str) -> Asked:
     return Asked(wanted=replace(here.wanted, phone=searched), phone_token=_remember_phone(searched))
 
 
+def asked_for_everything() -> Asked:
+    """The whole log, as this viewer reads it."""
+    return Asked(wanted=MessageFilter(zone=zone(viewer())))
+
+
 def searched_phone(text: str) -> str:
     """What to search for. Who may not see numbers must know the whole one: parts would let them guess the rest."""
     if phone.is_user_id(text):

@@ -7,12 +7,14 @@ from typing import Any
 from flask import Blueprint, Response, g, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
-from whatsapp_logs.errors import MessageNotFound
+from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
 from whatsapp_logs.web import current, details, listing, refreshes, widgets, words
 from whatsapp_logs.web.access import requires
-from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone
+from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
+
+_PAGE = "whatsapp_logs/whatsapp_logs.html"
 
 
 def register(blueprint: Blueprint) -> None:
@@ -39,13 +41,17 @@ def page() -> str | BaseResponse:
         return redirect(here.url(), 303)
     if not found.rows and here.offset:
         raise MessageNotFound("The list has no such page. Go back to the first one.")
-    return _render("whatsapp_logs/whatsapp_logs.html", found, run=refreshes.worth_showing(), notice=take_notice())
+    return _render(_PAGE, found, run=refreshes.worth_showing(), notice=take_notice())
 
 
 @requires(Right.SEE)
-def search() -> BaseResponse:
-    """The filter form, sent by POST so that a phone number never stands in an address."""
-    return redirect(asked_by_form(request.form.to_dict(flat=False)).url(), 303)
+def search() -> BaseResponse | tuple[str, int]:
+    """The filter form, sent by POST so that a phone number never stands in an address; what cannot be used is said beside it."""
+    try:
+        return redirect(asked_by_form(request.form.to_dict(flat=False)).url(), 303)
+    except InvalidInput as problem:
+        found = listing.read(current.service(), asked_for_everything())
+        return _render(_PAGE, found, run=refreshes.worth_showing(), problem=problem, typed=request.form), 400
 
 
 @requires(Right.SEE)

@@ -35,7 +35,7 @@ def refresh_all() -> str | BaseResponse:
         run = service.refresh_all(started_by=viewer().name)
     except ProviderNotConfigured as error:
         if "HX-Request" in request.headers:
-            return render_template("whatsapp_logs/_refresh.html", run=None, problem=str(error))
+            return render_template("whatsapp_logs/_refresh.html", refused=str(error))
         leave_notice(str(error), tone="bad")
         return redirect(url_for(".page"), 303)
     session[_MINE] = run.id

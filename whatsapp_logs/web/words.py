@@ -15,6 +15,11 @@ from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.twilio.error_codes import explain
 from whatsapp_logs.web import access, asking, assets, current, format
 
+# What a template may be given or not; named here, so that a portal may have its Jinja refuse undefined names.
+_UNLESS_GIVEN = dict.fromkeys(
+    ("client", "first", "heading", "latest", "notice", "oob", "policy", "problem", "refused", "run", "typed")
+)
+
 
 class Words:
     """The words of one request; templates know it as `w`."""
@@ -80,6 +85,7 @@ def for_templates() -> dict[str, Any]:
     config = extension.config
     person = g.get("whatsapp_logs_viewer")
     return {
+        **_UNLESS_GIVEN,
         "layout": extension.layout,
         "w": None if person is None else Words(person),
         "f": format,
