@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from whatsapp_logs import Draft, Status, WhatsAppService
-from whatsapp_logs.message import Source, StatusReport
+import psycopg
+import pytest
+
+from whatsapp_logs import Draft, Status, WhatsAppService, refresh
+from whatsapp_logs.channels.base import Gateway
+from whatsapp_logs.errors import ProviderAway
+from whatsapp_logs.message import ProviderMessage, Source, StatusReport
 from whatsapp_logs.store import refreshes
 from whatsapp_logs.twilio.simulator import Simulator
 
@@ -97,3 +104,91 @@ def test_mistake_8_what_a_refresh_learns_happened_when_twilio_says(
     assert read.last_status_check is not None
     assert read.read_at <= read.last_status_check
     assert read.delivered_at is not None
+
+
+def test_a_run_that_another_worker_goes_on_with_never_asks_about_more_than_it_found(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    send_many(service, work, simulator, 3)
+    run = service.refresh_all(started_by="asha")
+    with service.transaction() as conn:
+        refreshes.take_over(conn, run.id, silent_s=60)
+        refreshes.found(conn, run.id, 3)
+        refreshes.progress(conn, run.id, asked=2, changed=0, failed=0)  # and then the worker died
+        conn.execute("UPDATE whatsapp_logs.refreshes SET heartbeat_at = heartbeat_at - interval '2 minutes'")
+    service.run_refresh(run.id)
+    done = service.refresh_progress(run.id)
+    assert done is not None
+    assert done.is_finished
+    assert done.asked == done.found
+
+
+class Flickering:
+    """A gateway that answers some questions and is away for the next."""
+
+    def __init__(self, gateway: Gateway, answers: int, error: Exception) -> None:
+        self._gateway, self._left, self._error = gateway, answers, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gateway, name)
+
+    def fetch(self, provider_id: str) -> ProviderMessage:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return self._gateway.fetch(provider_id)
+
+    def sent_between(self, since: datetime, until: datetime) -> Iterator[ProviderMessage]:
+        for listed in self._gateway.sent_between(since, until):
+            self._left -= 1
+            if self._left < 0:
+                raise self._error
+            yield listed
+
+
+@pytest.mark.parametrize("count", [6, 30], ids=["by SID", "by list"])
+def test_what_was_answered_before_twilio_went_away_is_kept(
+    count: int, service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    send_many(service, work, simulator, count)
+    run = service.refresh_all(started_by="asha")
+    refresh.run(service.transaction, Flickering(service.gateway, 5, ProviderAway("Twilio is busy (429).")), run.id)
+    done = service.refresh_progress(run.id)
+    assert done is not None
+    assert (done.problem, done.asked) == ("Twilio is busy (429).", 5)
+    assert service.status_counts()[Status.READ] == 5
+
+
+def test_a_defect_ends_the_run_so_that_the_next_click_begins_another(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    send_many(service, work, simulator, 1)
+    run = service.refresh_all(started_by="asha")
+    with pytest.raises(ZeroDivisionError):
+        refresh.run(service.transaction, Flickering(service.gateway, 0, ZeroDivisionError()), run.id)
+    done = service.refresh_progress(run.id)
+    assert done is not None
+    assert done.problem
+    assert service.refresh_all(started_by="bela").id != run.id
+
+
+def test_one_message_of_long_ago_does_not_make_every_refresh_list_the_whole_history(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None], dsn: str
+) -> None:
+    ids = send_many(service, work, simulator, 25)
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "UPDATE whatsapp_logs.messages SET created_at = created_at - interval '1 year' WHERE id = %s", [ids[0]]
+        )
+    asked_since = []
+
+    class Watched(Flickering):
+        def sent_between(self, since: datetime, until: datetime) -> Iterator[ProviderMessage]:
+            asked_since.append(since)
+            return super().sent_between(since, until)
+
+    run = service.refresh_all(started_by="asha")
+    refresh.run(service.transaction, Watched(service.gateway, 1000, ProviderAway("never")), run.id)
+    assert asked_since
+    assert datetime.now(UTC) - asked_since[0] < timedelta(days=1)
+    assert service.status_counts() == {Status.READ: 25}

@@ -49,12 +49,15 @@ def _examined(
         try:
             yield Finding(part, True, look(service))
         except DatabaseAway as error:
-            reason = str(error.__cause__).splitlines()[0] if error.__cause__ else str(error)
+            reason = service.database.why_away() or str(error)
             yield Finding(
                 part, False, f"The database cannot be reached ({reason}). Check DATABASE_URL and that the server runs."
             )
         except WhatsAppLogsError as error:
             yield Finding(part, False, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever one part has, the others are looked at too
+            words = str(error).strip().partition("\n")[0]
+            yield Finding(part, False, f"This failed in a way nobody foresaw: {type(error).__name__}: {words}")
 
 
 def _database(service: WhatsAppService) -> str:

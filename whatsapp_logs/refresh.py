@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from whatsapp_logs import track
 from whatsapp_logs.channels.base import Gateway
-from whatsapp_logs.errors import ProviderAway, UnknownToProvider
+from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
 from whatsapp_logs.message import Message, ProviderMessage, Recorded, Source, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import messages, queue, refreshes
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 READ_LEARNT_FOR = timedelta(days=7)  # so long a delivered message is asked whether it was read
 _SILENT_S = 60  # a run without a sign of life for so long has lost its worker
 _BATCH = 500
+_FETCH_BATCH = 20  # at four threads and the longest time-out still less than _SILENT_S
 _FETCH_THREADS = 4
 _LIST_WORTH = 20  # fewer pending messages than this are asked one by one
 _LIST_MARGIN = timedelta(hours=1)
@@ -53,13 +54,19 @@ def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
         refreshes.found(conn, refresh_id, len(pending))
     problem = None
     try:
-        for asked, answers in _ask(gateway, pending):
-            if _keep(transactions, refresh_id, asked=asked, answers=answers):
+        for answers in _ask(gateway, pending):
+            if _keep(transactions, refresh_id, answers):
                 problem = "Stopped on request."
                 break
     except ProviderAway as error:
         log.warning("refresh %s stopped: %s", refresh_id, error)
         problem = str(error)
+    except DatabaseAway:
+        raise  # the run stays open: another worker goes on with it
+    except Exception:
+        with transactions() as conn:  # else every later click would join a run that cannot end
+            refreshes.finish(conn, refresh_id, problem="The program failed; its log says how.")
+        raise
     with transactions() as conn:
         refreshes.finish(conn, refresh_id, problem=problem)
 
@@ -131,27 +138,44 @@ def _fits(message: Message, theirs: ProviderMessage) -> bool:
     return message.claimed_at - _CLOCKS_APART <= theirs.created_at <= until and same_text
 
 
-def _ask(gateway: Gateway, pending: Sequence[refreshes.Pending]) -> Iterator[tuple[int, list[StatusReport]]]:
-    """Yields how many messages were asked about, with the answers; a message counts once."""
-    left = {row.provider_id: row for row in pending}
-    if len(left) >= _LIST_WORTH:
-        since = min(row.created_at for row in pending) - _LIST_MARGIN
-        answers: list[StatusReport] = []
-        for listed in gateway.sent_between(since, datetime.now(UTC) + _LIST_MARGIN):
-            if listed.report.provider_id and left.pop(listed.report.provider_id, None):
-                answers.append(listed.report)
-            if len(answers) >= _BATCH:
-                yield len(answers), answers
-                answers = []
-            if not left:
-                break
-        if answers:
-            yield len(answers), answers
+def _ask(gateway: Gateway, pending: Sequence[refreshes.Pending]) -> Iterator[list[StatusReport]]:
+    """The answers in batches: the list as far back as READ_LEARNT_FOR, then what it did not show by SID; each message once."""
+    left = dict.fromkeys(row.provider_id for row in pending)
+    recent = [row.created_at for row in pending if row.created_at > datetime.now(UTC) - READ_LEARNT_FOR]
+    if len(recent) >= _LIST_WORTH:
+        yield from _batched(_listed(gateway, left, since=min(recent) - _LIST_MARGIN), _BATCH)
+    sids = list(left)
     with ThreadPoolExecutor(_FETCH_THREADS, "refresh") as threads:
-        sids = list(left)
-        for begin in range(0, len(sids), _BATCH // 10):
-            some = sids[begin : begin + _BATCH // 10]
-            yield len(some), list(threads.map(lambda sid: _fetch(gateway, sid), some))
+        for begin in range(0, len(sids), _FETCH_BATCH):
+            some = sids[begin : begin + _FETCH_BATCH]
+            yield from _batched(threads.map(lambda sid: _fetch(gateway, sid), some), _FETCH_BATCH)
+
+
+def _listed(gateway: Gateway, left: dict[str, None], *, since: datetime) -> Iterator[StatusReport]:
+    """What the provider's list tells of `left`, which is emptied of it."""
+    for listed in gateway.sent_between(since, datetime.now(UTC) + _LIST_MARGIN):
+        if listed.report.provider_id in left:
+            del left[listed.report.provider_id]
+            yield listed.report
+        if not left:
+            return
+
+
+def _batched(answers: Iterator[StatusReport], size: int) -> Iterator[list[StatusReport]]:
+    """Lists of `size` answers; what was answered before the provider went away is not thrown away."""
+    batch: list[StatusReport] = []
+    try:
+        for answer in answers:
+            batch.append(answer)
+            if len(batch) >= size:
+                yield batch
+                batch = []
+    except ProviderAway:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
 
 
 def _fetch(gateway: Gateway, provider_id: str) -> StatusReport:
@@ -164,9 +188,9 @@ def _fetch(gateway: Gateway, provider_id: str) -> StatusReport:
         )
 
 
-def _keep(transactions: Transactions, refresh_id: int, *, asked: int, answers: list[StatusReport]) -> bool:
+def _keep(transactions: Transactions, refresh_id: int, answers: list[StatusReport]) -> bool:
     with transactions() as conn:
         recorded = track.record(conn, answers, source=Source.REFRESH)
         failed = sum(answer.provider_status == "not_found" for answer in answers)
         changed = len({outcome.message_id for outcome in recorded if outcome.changed})
-        return refreshes.progress(conn, refresh_id, asked=asked, changed=changed, failed=failed)
+        return refreshes.progress(conn, refresh_id, asked=len(answers), changed=changed, failed=failed)

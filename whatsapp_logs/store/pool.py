@@ -9,13 +9,20 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway
 
 _CONNECT_TIMEOUT_S = 5
 _IDLE_S = 300
+_TOO_SLOW = (
+    "The database took too long to answer. Nothing was changed; try again, or ask for less: fewer days, a status."
+)
+_IN_THE_WAY = "Somebody else changed the same messages in this moment. Nothing was changed; try again."
+_READ_ONLY = "The database takes no changes just now. Nothing was changed; try again in a moment."
+# A connection whose network died without a word is noticed within a minute, not after hours.
+_DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
 class Database:
@@ -40,14 +47,30 @@ class Database:
     def transaction(self) -> Iterator[Connection[Any]]:
         """A connection inside a transaction: committed at the end, rolled back on an error.
 
-        Raises DatabaseAway when the database cannot be reached, is restarting, or does not answer in time.
+        Raises DatabaseAway when the database cannot be reached, is restarting, or does not answer in time; its text says which.
         """
         try:
             self._pool.open()
             with self._pool.connection() as conn:
                 yield conn
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        except psycopg.errors.ProgramLimitExceeded:
+            raise  # a value too large for an index, a query too complex: ours to mend, and no outage
+        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
+            raise DatabaseAway(_TOO_SLOW) from error
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+            raise DatabaseAway(_IN_THE_WAY) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise DatabaseAway(_READ_ONLY) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseAway() from error
+
+    def why_away(self) -> str:
+        """What one plain attempt to connect is told, in a line; empty when it succeeds. The pool only knows that it waited."""
+        try:
+            psycopg.connect(self._config.database_url, **connection_settings(self._config)).close()
+        except psycopg.Error as error:
+            return str(error).strip().partition("\n")[0]
+        return ""
 
     def close(self) -> None:
         """Give all connections back."""
@@ -70,7 +93,11 @@ def connection_settings(config: Config) -> dict[str, Any]:
 
     Behind a transaction pooler there are no session settings and no prepared statements (they fail on the next server).
     """
-    settings: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "whatsapp_logs"}
+    settings: dict[str, Any] = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "application_name": "whatsapp_logs",
+        **_DEAD_PEER,
+    }
     if config.transaction_pooler:
         return settings | {"prepare_threshold": None}
     statement_ms = int(config.statement_timeout_s * 1000)

@@ -101,9 +101,9 @@ def silent(conn: Connection[Any], *, silent_s: int) -> int | None:
 
 
 def found(conn: Connection[Any], refresh_id: int, count: int) -> None:
-    """Say how many messages there are to ask about."""
+    """Say how many messages there are to ask about, besides those that an interrupted worker has asked about already."""
     conn.execute(
-        "UPDATE whatsapp_logs.refreshes SET found = %(n)s, heartbeat_at = clock_timestamp() WHERE id = %(id)s",
+        "UPDATE whatsapp_logs.refreshes SET found = asked + %(n)s, heartbeat_at = clock_timestamp() WHERE id = %(id)s",
         {"id": refresh_id, "n": count},
     )
 
