@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from whatsapp_logs import Draft, Status, WhatsAppService
+from whatsapp_logs import Config, Draft, Status, WhatsAppService, send, track
 from whatsapp_logs.message import Source, StatusReport
+from whatsapp_logs.store import counts
 
 
 def sid(n: int) -> str:
@@ -197,3 +201,97 @@ def test_fault_7_reports_that_race_their_row_are_never_lost(service: WhatsAppSer
         list(outer.map(one, range(60)))
     assert {service.message_by_sid(sid(n)).status for n in range(60)} == {Status.READ}
     assert service.unmatched() == []
+
+
+WORDS = [*FLOW, *FAILURES, "scheduled", "teleported"]
+STEPS = st.one_of(
+    st.tuples(st.just("log"), st.integers(0, 5), st.sampled_from(["general", "policy_document"])),
+    st.tuples(
+        st.just("report"), st.lists(st.tuples(st.integers(0, 5), st.sampled_from(WORDS)), min_size=1, max_size=6)
+    ),
+    st.tuples(st.just("send"), st.sampled_from(["+447700900222", "no number"])),
+    st.tuples(st.just("fold")),
+    st.tuples(st.just("undo"), st.lists(st.tuples(st.integers(0, 5), st.sampled_from(WORDS)), min_size=1, max_size=3)),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=14))
+def test_counts_side_list_and_state_never_drift_whatever_happens_in_whatever_order(
+    steps: list[tuple[Any, ...]], config: Config, conn: psycopg.Connection[Any]
+) -> None:
+    for kind, *what in steps:
+        with conn.transaction():
+            if kind == "log":
+                send.record_sent(
+                    conn, config=config, message_sid=sid(what[0]), to="+447700900222", message_type=what[1]
+                )
+            elif kind == "send":
+                send.queue_message(conn, Draft(to=what[0], body="x"), config=config)
+            elif kind == "fold":
+                counts.fold_deltas(conn)
+            else:
+                reports = [StatusReport(provider_status=word, provider_id=sid(n)) for n, word in what[0]]
+                track.record(conn, reports, source=Source.CALLBACK)
+                if kind == "undo":
+                    raise psycopg.Rollback
+    check_derived(conn)
+    conn.rollback()
+    conn.execute("SELECT 1")
+
+
+def check_derived(conn: psycopg.Connection[Any]) -> None:
+    """Counts equal count(*), the side list equals its rows, each state is the fold of its events, and nothing known is parked."""
+    drifted = conn.execute(
+        """
+        WITH rolled AS (
+            SELECT day, direction, message_type, status, n FROM whatsapp_logs.counts
+            UNION ALL SELECT day, direction, message_type, status, n FROM whatsapp_logs.count_deltas
+            UNION ALL SELECT (created_at AT TIME ZONE 'UTC')::date, direction, message_type, status, -1 FROM whatsapp_logs.messages
+        ), told AS (
+            SELECT message_id, max(status) AS status FROM whatsapp_logs.status_events WHERE message_id IS NOT NULL GROUP BY 1
+        )
+        SELECT 'counts', day::text || status, sum(n)::text FROM rolled GROUP BY day, direction, message_type, status
+        HAVING sum(n) <> 0
+        UNION ALL
+        SELECT 'side list', m.id::text, m.status::text FROM whatsapp_logs.messages AS m
+        FULL JOIN whatsapp_logs.rare_statuses AS r ON r.message_id = m.id
+        WHERE whatsapp_logs.is_rare(m.status) IS DISTINCT FROM (r.message_id IS NOT NULL) OR r.status <> m.status
+        UNION ALL
+        SELECT 'state', m.id::text, m.status::text FROM whatsapp_logs.messages AS m LEFT JOIN told AS t ON t.message_id = m.id
+        WHERE m.status IS DISTINCT FROM GREATEST(t.status, 'queued')
+        UNION ALL
+        SELECT 'parked', e.provider_id, e.provider_status FROM whatsapp_logs.status_events AS e
+        JOIN whatsapp_logs.messages AS m USING (provider_id) WHERE e.message_id IS NULL
+        """
+    ).fetchall()
+    assert drifted == []
+
+
+def test_fault_6_many_threads_reporting_the_same_messages_in_any_order_neither_deadlock_nor_drift(
+    service: WhatsAppService, dsn: str
+) -> None:
+    """With early callbacks that bring our id, roll-ups, and messages of the same numbers being queued meanwhile."""
+    with service.transaction() as conn:
+        ids = [service.send(Draft(to="+447700900222", body="x"), conn=conn).id for _ in range(30)]
+
+    def report(seed: int) -> None:
+        told = [
+            StatusReport(provider_status=word, provider_id=sid(n), message_id=ids[n] if chance.random() < 0.5 else None)
+            for chance in [random.Random(seed)]
+            for n in chance.sample(range(30), 20)
+            for word in chance.sample(FLOW, 3)
+        ]
+        for begin in range(0, len(told), 15):
+            service.record(told[begin : begin + 15], source=Source.CALLBACK)
+        service.send(Draft(to="+447700900223", body="x"))
+        with service.transaction() as conn:
+            counts.fold_deltas(conn)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(report, range(24)))
+    reports = [StatusReport(provider_status="read", provider_id=sid(n), message_id=ids[n]) for n in range(30)]
+    service.record(reports, source=Source.REFRESH)
+    with psycopg.connect(dsn) as conn:
+        check_derived(conn)
+    assert {service.message(id_).status for id_ in ids} == {Status.READ}
