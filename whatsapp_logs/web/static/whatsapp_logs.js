@@ -29,7 +29,7 @@
     if (document.hidden) return;
     const now = Date.now();
     for (const element of document.querySelectorAll("[data-wl-live]")) {
-      if (now >= (due.get(element) ?? now + 0) && !element.classList.contains("htmx-request")) {
+      if (now >= (due.get(element) ?? now) && !element.classList.contains("htmx-request")) {
         due.set(element, now + pace(element));
         asked.set(element, now);
         htmx.trigger(element, "wl:poll");
