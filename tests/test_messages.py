@@ -10,7 +10,7 @@ import pytest
 from whatsapp_logs import MessageFilter, Status, WhatsAppService
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, Source, StatusReport
-from whatsapp_logs.store import counts
+from whatsapp_logs.store import counts, messages
 
 STATUSES = ["sent", "delivered", "read", "failed", "delivered", "undelivered", "read", "sent"]
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -64,6 +64,10 @@ def walk(service: WhatsAppService, wanted: MessageFilter, *, limit: int = 7) -> 
         MessageFilter(phone="9002", statuses=(Status.SENT,)),
         MessageFilter(types=("policy_document",), date_from=START.date(), date_to=START.date()),
         MessageFilter(error_code="63003"),
+        MessageFilter(error_code="63003", statuses=(Status.FAILED, Status.READ)),
+        MessageFilter(error_code="63003", statuses=(Status.READ,)),
+        MessageFilter(error_code="63003", phone="900207"),
+        MessageFilter(statuses=(Status.FAILED,), date_from=START.date(), date_to=START.date(), types=("general",)),
         MessageFilter(phone="123456"),
     ],
     ids=str,
@@ -87,6 +91,37 @@ def test_every_list_shows_each_of_its_rows_once_newest_first(
     ]
     assert walk(log, wanted) == expected
     assert log.count(wanted) == len(expected)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        MessageFilter(),
+        MessageFilter(statuses=(Status.FAILED,)),
+        MessageFilter(statuses=(Status.QUEUED, Status.SENT)),
+        MessageFilter(statuses=(Status.FAILED,), error_code="99999"),
+        MessageFilter(error_code="99999"),
+        MessageFilter(statuses=(Status.FAILED,), date_from=START.date(), date_to=START.date()),
+    ],
+    ids=str,
+)
+def test_a_page_never_reads_the_whole_log(service: WhatsAppService, dsn: str, wanted: MessageFilter) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            """
+            INSERT INTO whatsapp_logs.messages (recipient, status, created_at)
+            SELECT '+447700900222', CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'read' END::whatsapp_logs.status,
+                   now() - make_interval(mins => n)
+            FROM generate_series(1, 20000) AS n
+            """
+        )
+        conn.execute("ANALYZE")
+    with service.transaction() as conn:
+        messages.page(conn, wanted)
+        scans = conn.execute(
+            "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'whatsapp_logs.messages'::regclass"
+        ).fetchone()
+    assert scans == (0,)
 
 
 def test_going_back_shows_the_page_one_came_from(log: WhatsAppService) -> None:

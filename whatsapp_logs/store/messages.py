@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ _INSERT_COLUMNS = (
     "policy_id", "client_id", "created_at", "status",
 )  # fmt: skip
 _RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
+_FAILING = (Status.CANCELED, Status.FAILED, Status.UNDELIVERED)
 # A phone search that matches more addresses than this walks the time index instead of their rows.
 _MAX_ADDRESSES = 500
 COUNT_LIMIT = 10_000
@@ -187,7 +188,12 @@ def _page_query(
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """Rare statuses are read from the side list, one ordered branch each; everything else walks the index that fits."""
     narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
-    conditions, parameters = _conditions(conn, wanted)
+    wanted = _with_failures_only(wanted)
+    is_rare = bool(wanted.statuses) and not narrow and _RARE.issuperset(wanted.statuses)
+    if is_rare:
+        conditions, parameters = _conditions(conn, replace(wanted, statuses=()), clock="r")
+    else:
+        conditions, parameters = _conditions(conn, wanted)
     order, place = sql.SQL("ASC" if upwards else "DESC"), ""
     if cursor is not None:
         place = f" AND ({{t}}.created_at, {{t}}.{{id}}) {'>' if upwards else '<'} (%(at)s, %(id)s)"
@@ -203,8 +209,10 @@ def _page_query(
             source=sql.SQL(source), conditions=where, order=order, limit=sql.SQL(limit), **columns
         )
 
-    if wanted.statuses and not narrow and _RARE.issuperset(wanted.statuses):
-        source = "whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id"
+    if is_rare:
+        # OFFSET 0: each row by its key, in the side list's order; left free, the planner reads and sorts the whole log instead.
+        source = "whatsapp_logs.rare_statuses AS r CROSS JOIN LATERAL"
+        source += " (SELECT * FROM whatsapp_logs.messages WHERE id = r.message_id OFFSET 0) AS m"
         source += " LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id"
         branches = [
             sql.SQL("({})").format(
@@ -225,8 +233,21 @@ def _page_query(
     return sql.SQL("{} OFFSET %(offset)s").format(branch(_SOURCE, "m", "id", conditions, "%(limit)s")), parameters
 
 
-def _conditions(conn: Connection[Any], wanted: MessageFilter) -> tuple[sql.Composed, dict[str, Any]]:
-    """The WHERE of the given filters only: `x IS NULL OR …` would cost seconds under a generic plan."""
+def _with_failures_only(wanted: MessageFilter) -> MessageFilter:
+    """Only what failed has an error code: said aloud, it is found in the side list."""
+    if not wanted.error_code:
+        return wanted
+    failing = tuple(status for status in wanted.statuses or _FAILING if status in _FAILING)
+    return replace(wanted, statuses=failing or wanted.statuses)
+
+
+def _conditions(
+    conn: Connection[Any], wanted: MessageFilter, *, clock: str = "m"
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The WHERE of the given filters only: `x IS NULL OR …` would cost seconds under a generic plan.
+
+    `clock` is the table that tells when a message was made.
+    """
     parts, parameters = [sql.SQL("m.direction = %(direction)s")], {"direction": wanted.direction}
     simple: list[tuple[str, Any, str]] = [
         (
@@ -235,8 +256,8 @@ def _conditions(conn: Connection[Any], wanted: MessageFilter) -> tuple[sql.Compo
             "m.status = ANY (%(statuses)s::whatsapp_logs.status[])",
         ),
         ("types", list(wanted.types), "m.message_type = ANY (%(types)s)"),
-        ("since", wanted.since, "m.created_at >= %(since)s"),
-        ("until", wanted.until, "m.created_at < %(until)s"),
+        ("since", wanted.since, f"{clock}.created_at >= %(since)s"),
+        ("until", wanted.until, f"{clock}.created_at < %(until)s"),
         ("client", wanted.client_id, "m.client_id = %(client)s"),
         ("policy", wanted.policy_id, "m.policy_id = %(policy)s"),
         ("error_code", wanted.error_code, "m.error_code = %(error_code)s"),
