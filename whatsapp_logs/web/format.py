@@ -124,7 +124,7 @@ def relative(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
 
 def gap(earlier: datetime, later: datetime) -> str:
     """The time between two moments: "2 s", "4 min", "1 h 20 min", "3 days"; "at once" below a second."""
-    seconds = int((later - earlier).total_seconds())
+    seconds = int(later.timestamp()) - int(earlier.timestamp())  # as the clocks beside it are shown, in whole seconds
     if seconds < 1:
         return "at once"
     if seconds < 60:
