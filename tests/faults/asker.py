@@ -56,19 +56,8 @@ def note_progress(file: Path, count: int) -> None:
 
 
 def ask(service: WhatsAppService, wishes: list[Wish]) -> None:
-    """One transaction for all of them, again and again until it is acknowledged; every tenth batch twice for good measure."""
-    drafts = [
-        Draft(
-            to=wish.to,
-            body=wish.words,
-            template=service.template("renewal_reminder", {"1": "Asha", "2": wish.key, "3": "1 March"})
-            if wish.template
-            else None,
-            request_key=wish.key,
-            created_by=USER,
-        )
-        for wish in wishes
-    ]
+    """One transaction for all of them, again and again until it is acknowledged."""
+    drafts = [as_draft(service, wish) for wish in wishes]
     while True:
         try:
             with service.transaction() as conn:
@@ -77,6 +66,19 @@ def ask(service: WhatsAppService, wishes: list[Wish]) -> None:
             return
         except DatabaseAway:
             time.sleep(PAUSE_S)
+
+
+def as_draft(service: WhatsAppService, wish: Wish) -> Draft:
+    """The wish as free text, or within the approved notice, with the text as its reader will see it."""
+    notice = service.template("general_notice", {"1": "Asha", "2": wish.words}) if wish.template else None
+    before, after = "Hello Asha, a notice from your insurance office: ", " Please reply if you have a question."
+    return Draft(
+        to=wish.to,
+        body=f"{before}{wish.words}{after}" if notice else wish.words,
+        template=notice,
+        request_key=wish.key,
+        created_by=USER,
+    )
 
 
 class Office:

@@ -62,7 +62,7 @@ class Report:
             f"PostgreSQL from killed to ready:  {_spread([o.ready_at - o.killed_at for o in self.outages])}",
             *(f"from PostgreSQL ready to the next {what}:  {_spread(found)}" for what, found in self.back.items()),
             f"visible in the log:  {found.unconfirmed} unconfirmed and not at Twilio, {found.refused} refused; "
-            f"{found.crossed} twins told apart by their order only",
+            f"of twins equal in every word {found.unresolved} undecided, {found.crossed} exchanged",
             f"{found.messages} messages asked for in {self.asking_s:.0f} s, broken for {self.breaking_s:.0f} s "
             f"({found.messages / max(self.breaking_s, 0.1):.0f}/s), healed after {self.healing_s:.1f} s",
             *found.details(),

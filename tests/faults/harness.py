@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from typing import Self
 import psycopg
 import requests
 
-from portal.start.environment import HOST, ROOT, Place, Ports
+from portal.start.environment import HOST, ROOT, Place, choose_ports
 from portal.start.everything import web_command
 from portal.start.lifeline import end_with_parent
 from portal.start.postgres import Server
@@ -80,7 +79,8 @@ class Bench:
     def __post_init__(self) -> None:
         self.server = Server(self.folder / "postgres")
         self.ledger_file = self.folder / "simulator.sqlite"
-        self._ports = Ports(*free_ports(2))
+        self._place = Place.from_env({"DATA_DIR": str(self.folder), "TWILIO_TIMEOUT_S": str(PROVIDER_TIMEOUT_S)})
+        self._ports = choose_ports(self._place)
         self._twilio_well_at: float | None = None
         self._database_killed_at: float | None = None
 
@@ -100,18 +100,15 @@ class Bench:
         self.stop()
 
     def _start(self) -> None:
-        place = Place.from_env({"DATA_DIR": str(self.folder), "TWILIO_TIMEOUT_S": str(PROVIDER_TIMEOUT_S)})
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        self.env = inherited | place.environment(self._ports, database_url=self.server.start())
+        self.env = inherited | self._place.environment(self._ports, database_url=self.server.start())
         python = [sys.executable, "-m"]
         simulator = [*python, "whatsapp_logs.twilio.simulator", "--port", str(self._ports.simulator)]
         simulator += ["--state", str(self.ledger_file), "--pace", str(self.pace), "--seed", str(self.seed)]
         self.add("simulator", simulator)
         prepare = [*python, "portal.start.prepare", "--demo"]
         subprocess.run(prepare, cwd=ROOT, env=self.env, check=True, stdout=subprocess.DEVNULL)
-        web = web_command(self._ports)
-        web[web.index("--workers") + 1] = str(WEB_PROCESSES)
-        self.add("web", web)
+        self.add("web", several_web_processes(web_command(self._ports)))
         for number in range(WORKERS):
             self.add(f"worker {number + 1}", [*python, "whatsapp_logs", "worker"])
         self.run_until(self.answers, timeout_s=READY_TIMEOUT_S, what="the portal to answer")
@@ -266,13 +263,10 @@ class Bench:
         return psycopg.connect(self.server.dsn, autocommit=True)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens at."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+def several_web_processes(command: list[str]) -> list[str]:
+    """The portal's own command with more processes, of which granian replaces one that dies instead of ending all."""
+    command[command.index("--workers") + 1] = str(WEB_PROCESSES)
+    return [*command[:-1], "--respawn-failed-workers", "--respawn-interval", "0.1", command[-1]]
 
 
 def _kill_9(pid: int) -> None:

@@ -51,6 +51,9 @@ class Reckoning:
     wrong: list[str] = field(default_factory=list)
     forged: list[str] = field(default_factory=list)
     unconfirmed: int = 0  # visibly: handed over without an answer, and nowhere at the provider
+    unresolved: int = (
+        0  # visibly unconfirmed: it or its twin, equal in every word, is at the provider; nobody can tell which
+    )
     refused: int = 0  # failed with a reason, never at the provider
     crossed: int = 0  # twins, equal in every word, that took each other's SID
 
@@ -124,6 +127,8 @@ def _compare(result: Reckoning, row: Any, theirs: list[Theirs], by_sid: dict[str
         result.doubled.append(f"message {row.id} is at the provider {len(theirs)} times")
     elif not theirs and row.provider_id is None:
         _compare_unsent(result, row)
+    elif row.provider_id is None and is_twin and row.unconfirmed_at is not None:
+        result.unresolved += 1
     elif row.provider_id is None:
         known = f"{theirs[0].sid}, {theirs[0].status}"
         result.wrong.append(f"message {row.id} ({row.status}, unconfirmed {row.unconfirmed_at}) is {known}")

@@ -85,7 +85,7 @@ def faults(seed: int, *, mean_pause_s: float) -> Iterator[Fault]:
         chance.shuffle(pack)
         for kind in pack:
             pause_s = chance.uniform(0.3, 1.7) * mean_pause_s
-            yield Fault(kind, pause_s, lasts_s=chance.uniform(0.4, 1.4), rate=chance.choice((0.3, 0.7, 1.0)))
+            yield Fault(kind, pause_s, lasts_s=chance.uniform(0.4, 1.4), rate=chance.choice((0.2, 0.5, 1.0)))
 
 
 def pack_size() -> int:
