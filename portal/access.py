@@ -17,7 +17,7 @@ from portal.people import OwnRight, Person
 from whatsapp_logs import Right
 
 View = TypeVar("View", bound=Callable[..., Any])
-FEATURE_PREFIXES = ("/whatsapp_logs", "/api/whatsapp", "/whatsapp")
+FEATURE_PREFIXES = ("/whatsapp_logs", "/api/whatsapp", "/whatsapp", "/livez", "/readyz", "/metrics")
 TOKEN = "sign_in"
 
 

@@ -24,6 +24,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         policy_url=lambda policy_id: url_for("policies.show", policy_id=policy_id),
         client_names=_client_names,
         policy_names=_policy_numbers,
+        probes_below="",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from whatsapp_logs import Draft, Status, WhatsAppService, refresh
+from whatsapp_logs import Draft, Status, refresh, WhatsAppService, refresh
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
@@ -192,3 +192,40 @@ def test_one_message_of_long_ago_does_not_make_every_refresh_list_the_whole_hist
     assert asked_since
     assert datetime.now(UTC) - asked_since[0] < timedelta(days=1)
     assert service.status_counts() == {Status.READ: 25}
+
+
+def test_a_sweep_repairs_lost_callbacks_unasked_and_asks_old_messages_seldom(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    ids = send_many(service, work, simulator, 3)
+    sweep = partial(refresh.sweep, service.transaction, service.gateway)
+    now = datetime.now(UTC)
+    assert sweep(now=now + timedelta(seconds=60)) == 0  # too fresh: its callbacks may be on the way
+    assert sweep(now=now + timedelta(seconds=125)) == 3
+    assert {service.message(message_id).status for message_id in ids} == {Status.READ}
+
+
+@pytest.mark.parametrize(("age", "asked_ago", "due"), [(30, 4, True), (600, 30, False), (600, 61, True), (6 * 1440, 1500, True)])
+def test_what_is_due_is_a_matter_of_age(age: int, asked_ago: int, due: bool, service: WhatsAppService, dsn: str) -> None:
+    now = datetime.now(UTC)
+    sent = service.log_message(
+        message_sid="SM" + "d" * 32, to="+447700900222", status="sent", created_at=now - timedelta(minutes=age)
+    )
+    with psycopg.connect(dsn) as conn:
+        checked = now - timedelta(minutes=asked_ago)
+        conn.execute("UPDATE whatsapp_logs.messages SET last_status_check = %s WHERE id = %s", [checked, sent.id])
+    with service.transaction() as conn:
+        found = refreshes.due(conn, delivered_since=now - timedelta(days=7), now=now, limit=10)
+    assert [row.id for row in found] == ([sent.id] if due else [])
+
+
+def test_a_busy_twilio_ends_the_sweep_and_the_next_one_goes_on(
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
+) -> None:
+    [message_id] = send_many(service, work, simulator, 1)
+    later = datetime.now(UTC) + timedelta(minutes=5)
+    simulator.go_away()
+    assert refresh.sweep(service.transaction, service.gateway, now=later) == 0
+    simulator.come_back()
+    assert refresh.sweep(service.transaction, service.gateway, now=later) == 1
+    assert service.message(message_id).status is Status.READ

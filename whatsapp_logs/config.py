@@ -45,6 +45,12 @@ class Config:
     provider_timeout_s: float = 10.0
     media_link_max_age_s: int = 48 * 3600
     max_media_bytes: int = 16 * 1024 * 1024
+    metrics_token: str = field(default="", repr=False)
+    alarm_worker_silence_s: int = 60
+    alarm_queue_age_minutes: int = 10
+    alarm_callback_silence_minutes: int = 10
+    alarm_parked_age_minutes: int = 60
+    alarm_refused_calls_per_hour: int = 1
 
     @property
     def twilio_configured(self) -> bool:
@@ -89,6 +95,12 @@ class Config:
             transaction_pooler=_uses_transaction_pooler(env),
             pool_size=_whole_number(env, "DATABASE_POOL_SIZE", 8, problems),
             provider_timeout_s=_whole_number(env, "TWILIO_TIMEOUT_S", 10, problems),
+            metrics_token=_given(env, "METRICS_TOKEN"),
+            alarm_worker_silence_s=_whole_number(env, "ALARM_WORKER_SILENCE_S", 60, problems),
+            alarm_queue_age_minutes=_whole_number(env, "ALARM_QUEUE_AGE_MINUTES", 10, problems),
+            alarm_callback_silence_minutes=_whole_number(env, "ALARM_CALLBACK_SILENCE_MINUTES", 10, problems),
+            alarm_parked_age_minutes=_whole_number(env, "ALARM_PARKED_AGE_MINUTES", 60, problems),
+            alarm_refused_calls_per_hour=_whole_number(env, "ALARM_REFUSED_CALLS_PER_HOUR", 1, problems),
         )
         problems += _problems_of(config)
         if problems:

@@ -8,6 +8,7 @@ import procrastinate
 
 from whatsapp_logs import reconcile
 from whatsapp_logs.service import WhatsAppService
+from whatsapp_logs.store import alarms, self_tests
 
 
 def register(app: procrastinate.App, service: WhatsAppService) -> None:
@@ -16,6 +17,17 @@ def register(app: procrastinate.App, service: WhatsAppService) -> None:
     @app.task(name="reconcile_day", retry=procrastinate.RetryStrategy(max_attempts=3, wait=5))
     def reconcile_day(reconciliation_id: int) -> None:
         service.run_reconciliation(reconciliation_id)
+
+    @app.task(name="self_test")
+    def self_test(nonce: str) -> None:
+        with service.transaction() as conn:
+            self_tests.work(conn, nonce)
+
+    @app.periodic(cron="17 * * * *")
+    @app.task(name="forget_old", queueing_lock="forget_old")
+    def forget_old(timestamp: int) -> None:
+        with service.transaction() as conn:
+            alarms.forget_old(conn)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="watch", queueing_lock="watch")

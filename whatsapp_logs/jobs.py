@@ -64,11 +64,11 @@ def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService)
         with service.transaction() as conn:
             counts.fold_deltas(conn)
 
-    @app.periodic(cron="*/10 * * * *")
-    @app.task(name="refresh_pending", queueing_lock="refresh_pending")
-    def refresh_pending(timestamp: int) -> None:
+    @app.periodic(cron="* * * * *")
+    @app.task(name="sweep", queueing_lock="sweep", lock="sweep")
+    def sweep(timestamp: int) -> None:
         if service.config.twilio_configured:
-            service.refresh_all(started_by=None)
+            refresh.sweep(service.transaction, service.gateway)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="rescue_stalled", queueing_lock="rescue_stalled", pass_context=True)

@@ -12,11 +12,22 @@ INBOUND_PATH = "/whatsapp/inbound"
 MEDIA_PATH = "/whatsapp/media"
 # Twilio reads the fragment and never sends it: up to 5 repeats on every kind of failure (its default is one, on failed connects).
 _RETRIES = "rc=5&rp=all"
+_SELF_TEST = "selftest-"
 
 
 def status_callback(config: Config, message_id: int) -> str:
     """Where the provider reports message `message_id`; the signature covers the id, the fragment asks for retries."""
     return f"{config.public_base_url}{STATUS_CALLBACK_PATH}?message={message_id}#{_RETRIES}"
+
+
+def self_test_callback(config: Config, nonce: str) -> str:
+    """Where we report to ourselves: the callback's own address, with a name in the place of a message."""
+    return f"{config.public_base_url}{STATUS_CALLBACK_PATH}?message={_SELF_TEST}{nonce}"
+
+
+def self_test_nonce(message: str) -> str | None:
+    """The nonce of a self-test in the place of a message's id; None for everything else."""
+    return message.removeprefix(_SELF_TEST) if message.startswith(_SELF_TEST) else None
 
 
 def media_url(config: Config, media_id: str) -> str:

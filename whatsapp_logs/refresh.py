@@ -27,6 +27,7 @@ _FETCH_BATCH = 20  # at four threads and the longest time-out still less than _S
 _FETCH_THREADS = 4
 _LIST_WORTH = 20  # fewer pending messages than this are asked one by one
 _LIST_MARGIN = timedelta(hours=1)
+_SWEEP_LIMIT = 5000  # a minute's work at the provider's pace; the rest is due in the next
 _CLOCKS_APART = timedelta(minutes=5)
 
 
@@ -69,6 +70,27 @@ def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
         raise
     with transactions() as conn:
         refreshes.finish(conn, refresh_id, problem=problem)
+
+
+def sweep(transactions: Transactions, gateway: Gateway, *, now: datetime | None = None) -> int:
+    """Ask about what is due, recent messages often and old ones seldom; returns how many rows changed.
+
+    What a lost callback left behind is repaired within a tenth of the message's age. A busy provider ends the sweep; the next goes on.
+    """
+    now = now or datetime.now(UTC)
+    with transactions() as conn:
+        due = refreshes.due(conn, delivered_since=now - READ_LEARNT_FOR, now=now, limit=_SWEEP_LIMIT)
+    changed = 0
+    try:
+        for answers in _ask(gateway, due):
+            with transactions() as conn:
+                recorded = track.record(conn, answers, source=Source.REFRESH)
+            changed += len({outcome.message_id for outcome in recorded if outcome.changed})
+    except ProviderAway as error:
+        log.warning("the sweep stopped: %s", error)
+    if changed:
+        log.info("the sweep asked about %s messages and changed %s", len(due), changed)
+    return changed
 
 
 def one(transactions: Transactions, gateway: Gateway, message: Message) -> Recorded | None:

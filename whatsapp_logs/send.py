@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,8 @@ T = TypeVar("T")
 Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
 
 _WAITS_S = (5, 15, 60, 300, 900)  # between attempts; the last one repeats
+_NOT_OF_A_TYPE = re.compile(r"[^A-Za-z0-9_.:-]")  # a type is a word that stands in filters and addresses
+_MAX_TYPE = 50  # the specification's column
 _GIVE_UP_AFTER = timedelta(hours=24)
 _DATABASE_WAITS_S = (0.2, 1, 2, 5, 10)  # with the pool's own time-outs less than a claim may take
 _CLAIM_OUTCOME_S = 120  # a claim without outcome for this long has lost its worker
@@ -286,7 +289,7 @@ def _insert(
     try:
         return messages.insert(
             conn,
-            message_type=draft.message_type,
+            message_type=_NOT_OF_A_TYPE.sub("_", draft.message_type)[:_MAX_TYPE] or GENERAL,
             recipient=recipient,
             sender=config.sender or None,
             body=draft.body,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import reconcile, refresh, send, track
+from whatsapp_logs import alarms, reconcile, refresh, self_test, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -27,6 +27,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
+from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import (
     counts,
     health,
@@ -256,6 +257,30 @@ class WhatsAppService:
         """The database server's version and clock, and the workers' last sign of life."""
         with self.transaction() as conn:
             return health.look(conn)
+
+    def readings(self) -> readings.Readings:
+        """The state of the log's surroundings: what alarms and metrics are made of."""
+        silence = timedelta(minutes=self.config.alarm_callback_silence_minutes)
+        with self.transaction() as conn:
+            return readings.read(conn, callback_silence=silence)
+
+    def alarms(self) -> list[alarms.Alarm]:
+        """What somebody should look at now, the gravest first."""
+        return alarms.raised(self.readings(), self.config)
+
+    def count_refused(self, calls: Mapping[tuple[str, str], int]) -> None:
+        """Add calls that were refused, per (route, reason)."""
+        with self.transaction() as conn:
+            readings.count_refused(conn, calls)
+
+    def test_callback(self) -> list[self_test.Step]:
+        """Call ourselves back through the public address; each part of the way in turn, up to the first that fails."""
+        return self_test.run(self.transaction, self.config)
+
+    def hear_self_test(self, nonce: str) -> bool:
+        """The signed callback of a test has come; False when nobody has begun such a test."""
+        with self.transaction() as conn:
+            return self_test.hear(conn, nonce)
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are this program's."""

@@ -30,6 +30,7 @@ class Database:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._closed = False
         self._pool = ConnectionPool(
             config.database_url,
             min_size=1,
@@ -49,6 +50,8 @@ class Database:
 
         Raises DatabaseAway when the database cannot be reached, is restarting, or does not answer in time; its text says which.
         """
+        if self._closed:  # a pool that was never used would open all the same
+            raise DatabaseAway()
         try:
             self._pool.open()
             with self._pool.connection() as conn:
@@ -74,6 +77,7 @@ class Database:
 
     def close(self) -> None:
         """Give all connections back."""
+        self._closed = True
         self._pool.close()
 
 

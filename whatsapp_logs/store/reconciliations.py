@@ -301,10 +301,10 @@ def insert(conn: Connection[Any], found: Sequence[ProviderMessage], *, now: date
     rows = conn.execute(
         """
         INSERT INTO whatsapp_logs.messages
-            (direction, message_type, recipient, sender, body, provider_id, status, claimed_at, created_at)
+            (direction, message_type, recipient, sender, body, provider_id, status, created_at)
         SELECT f.direction, 'general', f.recipient, f.sender, f.body, f.provider_id,
                (CASE f.direction WHEN 'inbound' THEN 'received' ELSE 'queued' END)::whatsapp_logs.status,
-               CASE f.direction WHEN 'outbound' THEN f.created_at END, f.created_at
+               f.created_at
         FROM jsonb_to_recordset(%(found)s::jsonb)
             AS f (direction text, recipient text, sender text, body text, provider_id text, created_at timestamptz)
         ORDER BY f.created_at, f.provider_id

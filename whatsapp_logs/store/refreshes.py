@@ -144,17 +144,29 @@ def pending(conn: Connection[Any], *, delivered_since: datetime) -> list[Pending
     Everything not final, and messages delivered since then: `read` is learnt only by asking when its callback was lost.
     """
     with conn.cursor(row_factory=class_row(Pending)) as cursor:
+        return cursor.execute(_PENDING.format(due="").encode(), {"since": delivered_since}).fetchall()
+
+
+def due(conn: Connection[Any], *, delivered_since: datetime, now: datetime, limit: int) -> list[Pending]:
+    """Those of `pending` of which nothing was asked for long enough: a tenth of their age, at least two minutes, at most a day."""
+    with conn.cursor(row_factory=class_row(Pending)) as cursor:
         return cursor.execute(
-            """
-            SELECT m.id, m.provider_id, m.created_at
-            FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-            WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
-              AND m.provider = 'twilio'  -- imported rows may carry made-up ids
-            UNION ALL
-            SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
-            WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL
-              AND m.direction = 'outbound' AND m.provider = 'twilio'
-            ORDER BY created_at DESC, id DESC
-            """,
-            {"since": delivered_since},
+            f"{_PENDING.format(due=_DUE)} LIMIT %(limit)s".encode(),
+            {"since": delivered_since, "now": now, "limit": limit},
         ).fetchall()
+
+
+# Imported rows may carry made-up ids: their provider is another.
+_PENDING = """
+    SELECT m.id, m.provider_id, m.created_at
+    FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
+      AND m.provider = 'twilio' {due}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
+    WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL
+      AND m.direction = 'outbound' AND m.provider = 'twilio' {due}
+    ORDER BY created_at DESC, id DESC"""
+_DUE = """
+      AND %(now)s - COALESCE(m.last_status_check, m.created_at)
+          > LEAST(GREATEST((%(now)s - m.created_at) / 10, interval '2 minutes'), interval '1 day')"""

@@ -11,7 +11,8 @@ from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ServiceNotAvailable
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
-from whatsapp_logs.web import access, api, callbacks, errors, media, pages, widgets
+from whatsapp_logs.web import access, api, callbacks, errors, health, media, pages, probes, reconciliations, widgets
+from whatsapp_logs.web.refusals import Refusals
 
 # No inline script or style, nothing from elsewhere. A portal whose layout needs more passes its own, or None.
 STRICT_CSP = (
@@ -42,6 +43,7 @@ class WhatsAppLogs:
         self.client_names: Names = lambda _ids: {}
         self.policy_names: Names = lambda _ids: {}
         self.simulator_url: str | None = None
+        self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
     @property
     def service(self) -> WhatsAppService:
@@ -67,6 +69,7 @@ class WhatsAppLogs:
         client_phone: Link | None = None,
         client_names: Names | None = None,
         policy_names: Names | None = None,
+        probes_below: str = "/whatsapp",
         csp: str | None = STRICT_CSP,
     ) -> None:
         """Add the log to `app`.
@@ -74,6 +77,7 @@ class WhatsAppLogs:
         `current_user` tells who is signed in (None = nobody) and what they may do. `layout` is a template of the portal with the
         blocks title, head and content. `sign_in_url(next)` is where somebody without a session is sent. `client_url(id)` and
         `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
+        `probes_below` is where /livez, /readyz and /metrics go: "" puts them at the portal's root.
         `client_phone(id)` is the client's number by now: a message that failed is sent again to that one.
         """
         self.current_user = current_user
@@ -95,12 +99,15 @@ class WhatsAppLogs:
         people.before_request(lambda: access.check_request(current_user))
         people.after_request(self._protect)
         pages.register(people)
+        health.register(people)
+        reconciliations.register(people)
         api.register(people)
         errors.register(people)
 
         machines = Blueprint("whatsapp_machines", __name__)
         callbacks.register(machines)
         media.register(machines)
+        probes.register(machines, below=probes_below)
         errors.register(machines)
 
         app.register_blueprint(people)

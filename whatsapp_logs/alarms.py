@@ -1,0 +1,202 @@
+"""Alarms: what is wrong around the log, what it means, and what to do. Pure rules over readings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from whatsapp_logs.config import Config
+from whatsapp_logs.reconcile import SETTLED_H
+from whatsapp_logs.store.alarms import COUNT_UP_TO, Readings
+from whatsapp_logs.twilio.error_codes import explain
+
+_RECONCILED_WITHIN = timedelta(hours=12)  # after the hour at which the clock begins
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One thing that is wrong. `name` is for machines; `is_grave` when messages do not go out or statuses may be false."""
+
+    name: str
+    is_grave: bool
+    title: str
+    meaning: str
+    cure: str
+
+
+def raised(readings: Readings, config: Config) -> list[Alarm]:
+    """The alarms that these readings raise, the gravest first."""
+    found = [alarm for rule in _RULES.values() if (alarm := rule(readings, config)) is not None]
+    return sorted(found, key=lambda alarm: not alarm.is_grave)
+
+
+def names() -> tuple[str, ...]:
+    """Every alarm there is."""
+    return tuple(_RULES)
+
+
+def _worker_away(readings: Readings, config: Config) -> Alarm | None:
+    silence_s = readings.worker_silence_s
+    if silence_s is not None and silence_s <= config.alarm_worker_silence_s:
+        return None
+    since = "No worker has ever run" if silence_s is None else f"The worker has been silent for {_span(silence_s)}"
+    return Alarm(
+        "worker_away",
+        True,
+        since,
+        "Messages are written down but not sent, and nobody asks Twilio for lost statuses.",
+        "Start `python -m whatsapp_logs worker`; its log says why it ended. Messages then go out by themselves.",
+    )
+
+
+def _queue_old(readings: Readings, config: Config) -> Alarm | None:
+    waiting = readings.waiting
+    age_s = _age_s(readings.now, waiting.oldest)
+    if age_s is None or age_s < config.alarm_queue_age_minutes * 60:
+        return None
+    reason = f" The oldest one's reason: {waiting.reason}" if waiting.reason else ""
+    return Alarm(
+        "queue_old",
+        True,
+        f"{_count(waiting.count, 'message')} waiting to be sent, the oldest for {_span(age_s)}",
+        f"They are safe, and have not been handed to Twilio.{reason}",
+        "See that the worker runs and that Twilio answers (`doctor` says both). If everything runs and the queue only is long, "
+        "wait, or start a second worker.",
+    )
+
+
+def _no_callbacks(readings: Readings, config: Config) -> Alarm | None:
+    if readings.unheard == 0:
+        return None
+    since = (
+        "never" if readings.last_callback is None else f"for {_span(_age_s(readings.now, readings.last_callback) or 0)}"
+    )
+    title = "Twilio has never called back" if since == "never" else f"Twilio has not called back {since}"
+    return Alarm(
+        "no_callbacks",
+        True,
+        f"{title}, while {_count(readings.unheard, 'message')} should have been reported",
+        "Twilio cannot reach this portal, or its calls are refused. Statuses are still learnt by asking, every ten minutes.",
+        "Press “Test the callback”: it says which part fails. Usually PUBLIC_BASE_URL, the proxy or a certificate has changed.",
+    )
+
+
+def _forged_calls(readings: Readings, config: Config) -> Alarm | None:
+    calls = sum(readings.refused.values())
+    if calls < config.alarm_refused_calls_per_hour:
+        return None
+    reasons = ", ".join(f"{n} × {reason}" for reason, n in sorted(readings.refused.items()))
+    return Alarm(
+        "forged_calls",
+        False,
+        f"{_count(calls, 'call')} refused in the last hour ({reasons})",
+        "Somebody called the addresses meant for Twilio without a right signature. Nothing of it was believed.",
+        "If messages get stuck at the same time, it is Twilio and the auth token or PUBLIC_BASE_URL is wrong: press “Test the "
+        "callback”. Otherwise it is a stranger: nothing to do, or close the addresses to others in the firewall.",
+    )
+
+
+def _unknown_words(readings: Readings, config: Config) -> Alarm | None:
+    codes = [code for code in readings.codes if (advice := explain(code)) is not None and not advice.is_known]
+    if not readings.unknown_words and not codes:
+        return None
+    said = [f"status “{word}”" for word in readings.unknown_words] + [f"code {code}" for code in codes]
+    more = f" and {len(said) - _NAMES_SHOWN} more" if len(said) > _NAMES_SHOWN else ""
+    return Alarm(
+        "unknown_words",
+        False,
+        f"Twilio says what this program does not know: {', '.join(said[:_NAMES_SHOWN])}{more}",
+        "The reports are kept with their raw text; a status that is not understood moves no message.",
+        "Look the word up in Twilio's documentation, and update the program: newer versions may know it.",
+    )
+
+
+def _reports_parked(readings: Readings, config: Config) -> Alarm | None:
+    age_s = _age_s(readings.now, readings.parked.oldest)
+    if age_s is None or age_s < config.alarm_parked_age_minutes * 60:
+        return None
+    return Alarm(
+        "reports_parked",
+        False,
+        f"{_count(readings.parked.count, 'report')} without a message, the oldest for {_span(age_s)}",
+        "Twilio reported on messages that are not in the log: other code sends with this account, or an older backup was restored.",
+        "Reconcile the days of the reports: what Twilio lists is imported, and the reports move to it. Other code should call "
+        "`log_message`.",
+    )
+
+
+def _reconciliation_missing(readings: Readings, config: Config) -> Alarm | None:
+    if not config.twilio_configured or readings.now - readings.watched_since < timedelta(days=1):
+        return None
+    due = (readings.now - timedelta(days=1, hours=SETTLED_H) - _RECONCILED_WITHIN).date()
+    if readings.reconciled_day is not None and readings.reconciled_day >= due:
+        return None
+    last = "never" if readings.reconciled_day is None else f"last for {_day(readings.reconciled_day)}"
+    return Alarm(
+        "reconciliation_missing",
+        False,
+        f"The log has not been compared with Twilio's list ({last})",
+        "What only one side knows would go unnoticed.",
+        "See that the worker runs. A comparison that Twilio interrupts is resumed by itself; its page says why it stopped.",
+    )
+
+
+def _reconciliation_gap(readings: Readings, config: Config) -> Alarm | None:
+    if not readings.gaps:
+        return None
+    days = ", ".join(f"{_day(day)}: {_count(n, 'message')}" for day, _run, n in readings.gaps)
+    return Alarm(
+        "reconciliation_gap",
+        False,
+        f"One side did not know all messages ({days})",
+        "What only Twilio knew has been imported and marked; what only the log knows is noted.",
+        "Open the day: after restoring a backup this is the repair; otherwise find out which other program sends with this number.",
+    )
+
+
+def _unconfirmed(readings: Readings, config: Config) -> Alarm | None:
+    age_s = _age_s(readings.now, readings.unconfirmed.oldest)
+    if age_s is None:
+        return None
+    return Alarm(
+        "unconfirmed",
+        False,
+        f"{_count(readings.unconfirmed.count, 'message')} unconfirmed, the oldest for {_span(age_s)}",
+        "Twilio's answer was lost: they may have been sent. They are looked up, and never sent again by themselves.",
+        "Wait an hour. What stays is not in Twilio's list: check the number in Twilio's console, then write to the customer anew.",
+    )
+
+
+_RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
+    "worker_away": _worker_away,
+    "queue_old": _queue_old,
+    "no_callbacks": _no_callbacks,
+    "unconfirmed": _unconfirmed,
+    "reconciliation_gap": _reconciliation_gap,
+    "reconciliation_missing": _reconciliation_missing,
+    "reports_parked": _reports_parked,
+    "forged_calls": _forged_calls,
+    "unknown_words": _unknown_words,
+}
+
+
+def _age_s(now: datetime, since: datetime | None) -> float | None:
+    return None if since is None else (now - since).total_seconds()
+
+
+def _span(seconds: float) -> str:
+    """A length of time in its largest fitting unit: "40 s", "12 min", "3 h", "2 days"."""
+    for unit_s, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds // unit_s:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n}{'+' if n == COUNT_UP_TO else ''} {noun}{'s'[: n != 1]}"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b}"
