@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 
-from whatsapp_logs import Draft, Status, refresh, WhatsAppService, refresh
+from whatsapp_logs import Draft, Status, WhatsAppService, refresh
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
@@ -205,8 +206,12 @@ def test_a_sweep_repairs_lost_callbacks_unasked_and_asks_old_messages_seldom(
     assert {service.message(message_id).status for message_id in ids} == {Status.READ}
 
 
-@pytest.mark.parametrize(("age", "asked_ago", "due"), [(30, 4, True), (600, 30, False), (600, 61, True), (6 * 1440, 1500, True)])
-def test_what_is_due_is_a_matter_of_age(age: int, asked_ago: int, due: bool, service: WhatsAppService, dsn: str) -> None:
+@pytest.mark.parametrize(
+    ("age", "asked_ago", "due"), [(30, 4, True), (600, 30, False), (600, 61, True), (6 * 1440, 1500, True)]
+)
+def test_what_is_due_is_a_matter_of_age(
+    age: int, asked_ago: int, due: bool, service: WhatsAppService, dsn: str
+) -> None:
     now = datetime.now(UTC)
     sent = service.log_message(
         message_sid="SM" + "d" * 32, to="+447700900222", status="sent", created_at=now - timedelta(minutes=age)

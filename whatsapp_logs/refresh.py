@@ -75,7 +75,7 @@ def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
 def sweep(transactions: Transactions, gateway: Gateway, *, now: datetime | None = None) -> int:
     """Ask about what is due, recent messages often and old ones seldom; returns how many rows changed.
 
-    What a lost callback left behind is repaired within a tenth of the message's age. A busy provider ends the sweep; the next goes on.
+    What a lost callback left behind is repaired within a tenth of the message's age. A busy provider ends it; the next goes on.
     """
     now = now or datetime.now(UTC)
     with transactions() as conn:
