@@ -130,6 +130,13 @@ def test_a_message_unknown_to_twilio_is_noted_and_keeps_its_status(
     assert "not_found" in {event.provider_status for event in service.timeline(message_id)}
 
 
+def test_what_was_brought_in_from_elsewhere_is_not_asked_for(service: WhatsAppService) -> None:
+    imported = service.log_message(message_sid="SM" + "f" * 32, to=CUSTOMER)
+    service.record([StatusReport(provider_status="read", provider_id=imported.provider_id)], source=Source.IMPORT)
+    assert reconcile(service).is_clean
+    assert "not_found" not in {event.provider_status for event in service.timeline(imported.id)}
+
+
 def test_a_status_and_a_price_that_differ_are_recorded(
     service: WhatsAppService, simulator: Simulator, work: Work
 ) -> None:

@@ -78,7 +78,7 @@ def _no_callbacks(readings: Readings, config: Config) -> Alarm | None:
         "no_callbacks",
         True,
         f"{title}, while {_count(readings.unheard, 'message')} should have been reported",
-        "Twilio cannot reach this portal, or its calls are refused. Statuses are still learnt by asking, every ten minutes.",
+        "Twilio cannot reach this portal, or its calls are refused. Statuses are still learnt by asking Twilio.",
         "Press “Test the callback”: it says which part fails. Usually PUBLIC_BASE_URL, the proxy or a certificate has changed.",
     )
 

@@ -80,7 +80,7 @@ def _name(config: Config) -> str:
         socket.getaddrinfo(host, None)
     except OSError as error:
         raise _Broken(f"DNS does not know {host}. Check PUBLIC_BASE_URL and the name's DNS entry.") from error
-    return f"DNS knows {host}."
+    return f"{host} can be looked up."
 
 
 def _connection(transactions: Transactions, config: Config, nonce: str, answers: list[requests.Response]) -> str:

@@ -265,8 +265,8 @@ def known(conn: Connection[Any], provider_ids: Iterable[str]) -> dict[str, Known
 def of_day(conn: Connection[Any], begin: datetime, end: datetime) -> dict[str, Known]:
     """Our messages that the provider was given between these moments, by SID.
 
-    What waited longer than two days for the provider is not looked for here: the sweep asks for it by SID. Imported rows of
-    older logs may carry made-up ids, and are left alone.
+    What waited longer than two days for the provider is not looked for here: the sweep asks for it by SID. What was brought in
+    from elsewhere may carry made-up ids, or be older than the provider's memory, and is left alone.
     """
     return _known(
         conn,
@@ -275,6 +275,7 @@ def of_day(conn: Connection[Any], begin: datetime, end: datetime) -> dict[str, K
                  UNION
                  SELECT id FROM whatsapp_logs.messages WHERE send_at >= %(begin)s - interval '2 days' AND send_at < %(end)s)
         AND m.provider = 'twilio' AND m.provider_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM whatsapp_logs.status_events AS e WHERE e.message_id = m.id AND e.source = 'import')
         AND COALESCE(m.sent_at, m.claimed_at, m.created_at) >= %(begin)s
         AND COALESCE(m.sent_at, m.claimed_at, m.created_at) < %(end)s
         """,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
@@ -48,6 +48,7 @@ def reconciliations() -> str:
         headline=headline,
         repairs=repairs,
         today=today,
+        yesterday=today - timedelta(days=1),
         may_administer=viewer().may(Right.ADMINISTER),
         notice=take_notice(),
     )
