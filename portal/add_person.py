@@ -27,7 +27,9 @@ def main(argv: Sequence[str]) -> int:
     name = given.name or given.username.replace(".", " ").title()
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], application_name="portal person") as conn:
-            people.add(conn, username=given.username, name=name, role=given.role, timezone=given.timezone, password=password)
+            people.add(
+                conn, username=given.username, name=name, role=given.role, timezone=given.timezone, password=password
+            )
     except (psycopg.OperationalError, WhatsAppLogsError) as problem:
         print(f"run person: the database cannot be reached: {problem}", file=sys.stderr)
         return 1

@@ -13,7 +13,8 @@ from whatsapp_logs.store import messages, status_events
 
 def insert(conn: Connection[Any], received: Inbound, *, now: datetime) -> int:
     """Write an inbound message and its first event; told twice (a repeated webhook) it is one row. Returns its id."""
-    status_events.lock(conn, received.provider_id)  # before the row: whoever records this SID takes the same locks in this order
+    # Before the row: whoever records this SID takes the same locks in this order.
+    status_events.lock(conn, received.provider_id)
     message_id = messages.insert(
         conn,
         direction="inbound",
