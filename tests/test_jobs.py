@@ -92,3 +92,22 @@ def test_counts_that_cannot_be_folded_do_not_keep_lost_messages_from_being_sent(
         counts.fold_deltas(conn)
     jobs.keep_house(service)
     assert service.message(message.id).provider_id == simulator.messages()[0].sid
+
+
+def test_a_refresh_does_not_wait_behind_a_campaign(
+    service: WhatsAppService, work: Callable[[], None], dsn: str
+) -> None:
+    with service.transaction() as conn:
+        for n in range(40):
+            service.send(Draft(to=f"+44770090{2000 + n}", body="Hello"), conn=conn)
+    run = service.refresh_all(started_by="asha")
+    work()
+    done = service.refresh_progress(run.id)
+    assert done is not None
+    assert done.finished_at is not None
+    with psycopg.connect(dsn) as conn:
+        begun = conn.execute(
+            "SELECT count(*) FROM whatsapp_logs.messages WHERE claimed_at < %s", [done.finished_at]
+        ).fetchone()
+    assert begun is not None
+    assert begun[0] < 20

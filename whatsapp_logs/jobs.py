@@ -26,6 +26,7 @@ _FINISH_S = 15
 _BEGIN_AGAIN_S = 2
 _STALLED_S = 30
 _KEEP_JOBS_H = 24
+_RESUMED_TOGETHER = 25
 
 
 def make_app(service: WhatsAppService) -> procrastinate.App:
@@ -134,10 +135,11 @@ async def _work_until(stop: asyncio.Event, app: procrastinate.App) -> None:
 
 
 def _resume(service: WhatsAppService) -> None:
-    """What a crash left behind does not wait for the next full minute."""
+    """What a crash left behind does not wait for the next full minute. Most may merely wait in the queue: few jobs ask for all."""
     with service.transaction() as conn:
-        for message_id in send.rescue(conn):
-            queue.defer(conn, "deliver", ids=[message_id])
+        waiting = send.rescue(conn)
+        for begin in range(0, len(waiting), _RESUMED_TOGETHER):
+            queue.defer(conn, "deliver", ids=waiting[begin : begin + _RESUMED_TOGETHER])
 
 
 def _connection(config: Config) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import procrastinate
 from psycopg import Connection
 
 SCHEMA = "whatsapp_logs"
+# What the clock or a person starts has 0: it must not wait behind a campaign's thousands of hand-overs.
+_PRIORITY = {"deliver": -1}
 _app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 
 
@@ -20,6 +22,6 @@ def defer(conn: Connection[Any], task: str, *, at: datetime | None = None, **arg
     before = conn.execute(
         "SELECT current_setting('search_path'), set_config('search_path', %s, true)", [SCHEMA]
     ).fetchone()
-    options: dict[str, Any] = {"schedule_at": at} if at is not None else {}
+    options: dict[str, Any] = {"priority": _PRIORITY.get(task, 0)} | ({"schedule_at": at} if at is not None else {})
     _app.configure_task(task, connection=conn, **options).defer(**arguments)
     conn.execute("SELECT set_config('search_path', %s, true)", [before[0] if before else "public"])
