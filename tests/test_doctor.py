@@ -34,11 +34,15 @@ def test_a_healthy_house_lacks_only_the_worker_that_nobody_started(config: Confi
     assert "No worker runs" in found["worker"]
 
 
+def test_with_a_worker_the_callbacks_whole_way_is_tried(config: Config, live: str, worker: None) -> None:
+    assert sick(config) == {}
+
+
 def test_a_database_that_cannot_be_reached_is_said_with_the_reason(config: Config, dsn: str, live: str) -> None:
     found = sick(replace(config, database_url=make_conninfo(dsn, dbname="no_such_database")))
     assert 'database "no_such_database" does not exist' in found["database"]
     assert "twilio" not in found
-    assert "callbacks" not in found
+    assert "another database" in found["callbacks"]
 
 
 def test_a_login_that_may_not_see_the_tables_hides_no_other_part(config: Config, stranger: str, live: str) -> None:
@@ -51,4 +55,4 @@ def test_a_login_that_may_not_see_the_tables_hides_no_other_part(config: Config,
 def test_wrong_credentials_and_a_stranger_at_the_public_address_are_told_apart(config: Config) -> None:
     found = sick(replace(config, twilio_auth_token="wrong", public_base_url=config.twilio_api_base_url))
     assert "credentials" in found["twilio"]
-    assert "another program answers there" in found["callbacks"]
+    assert "not as this program does" in found["callbacks"]

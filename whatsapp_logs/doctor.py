@@ -7,14 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import requests
-
-from whatsapp_logs import links
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, WhatsAppLogsError
 from whatsapp_logs.service import WhatsAppService
 
 _WORKER_SILENT_S = 30
+_WORKER_ANSWERS_S = 5.0
 _CLOCK_TOLERANCE_S = 5
 _ENOUGH_MAJOR = 15
 
@@ -37,7 +35,7 @@ def examine(config: Config) -> list[Finding]:
             ("worker", _worker),
             ("clock", _clock),
             ("twilio", _twilio),
-            ("callbacks", _public_address),
+            ("callbacks", _callbacks),
         )
         return list(_examined(service, parts))
 
@@ -97,21 +95,19 @@ def _twilio(service: WhatsAppService) -> str:
     return "Twilio answers and accepts our login."
 
 
-def _public_address(service: WhatsAppService) -> str:
-    """An unsigned callback must reach us and be refused: that proves address, TLS and proxy, not yet the signature."""
-    url = service.config.public_base_url + links.STATUS_CALLBACK_PATH
+def _callbacks(service: WhatsAppService) -> str:
+    """One signed callback to ourselves through the public address. A worker that is away is another part's finding."""
+    last = service.test_callback(worker_timeout_s=_WORKER_ANSWERS_S if _works(service) else 0)[-1]
+    if last.is_well:
+        return f"A signed callback through {service.config.public_base_url} is believed, and a worker does its job."
+    if last.part == "worker" and not _works(service):
+        return f"A signed callback through {service.config.public_base_url} is believed."
+    raise WhatsAppLogsError(last.words)
+
+
+def _works(service: WhatsAppService) -> bool:
     try:
-        answer = requests.post(
-            url, data={"MessageSid": "none"}, timeout=service.config.provider_timeout_s, allow_redirects=False
-        )
-    except requests.exceptions.SSLError as error:
-        raise WhatsAppLogsError(f"{url} has no valid TLS certificate: Twilio will not call it.") from error
-    except requests.RequestException as error:
-        raise WhatsAppLogsError(
-            f"{url} cannot be reached from here: check PUBLIC_BASE_URL, DNS and that the web server runs."
-        ) from error
-    if answer.status_code == 403:
-        return f"{url} is reached and refuses what Twilio did not sign."
-    if answer.is_redirect:
-        raise WhatsAppLogsError(f"{url} redirects: Twilio loses the report. Give the final address in PUBLIC_BASE_URL.")
-    raise WhatsAppLogsError(f"{url} answered {answer.status_code} instead of 403: another program answers there.")
+        _worker(service)
+    except WhatsAppLogsError:
+        return False
+    return True

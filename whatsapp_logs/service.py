@@ -273,9 +273,9 @@ class WhatsAppService:
         with self.transaction() as conn:
             readings.count_refused(conn, calls)
 
-    def test_callback(self) -> list[self_test.Step]:
+    def test_callback(self, *, worker_timeout_s: float = 10.0) -> list[self_test.Step]:
         """Call ourselves back through the public address; each part of the way in turn, up to the first that fails."""
-        return self_test.run(self.transaction, self.config)
+        return self_test.run(self.transaction, self.config, worker_timeout_s=worker_timeout_s)
 
     def hear_self_test(self, nonce: str) -> bool:
         """The signed callback of a test has come; False when nobody has begun such a test."""

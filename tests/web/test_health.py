@@ -123,8 +123,7 @@ class TestSelfTest:
         assert part == "path"
         assert "another database" in words
 
-    def test_a_worker_that_is_away(self, live: str, service: WhatsAppService, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(self_test, "_WORKER_TIMEOUT_S", 0.3)
+    def test_a_worker_that_is_away(self, live: str, service: WhatsAppService) -> None:
         part, words = self.broken(service, service.config)
         assert part == "worker"
         assert "worker` runs" in words
@@ -137,7 +136,7 @@ class TestSelfTest:
 
     @staticmethod
     def broken(service: WhatsAppService, config: Config) -> tuple[str, str]:
-        *well, last = self_test.run(service.transaction, config)
+        *well, last = self_test.run(service.transaction, config, worker_timeout_s=0.3)
         assert all(step.is_well for step in well)
         assert not last.is_well
         return last.part, last.words
