@@ -12,6 +12,7 @@ from tests.test_reconcile import send_without_us
 from tests.test_refresh import send_many
 from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService
 from whatsapp_logs.alarms import names, raised
+from whatsapp_logs.message import Inbound
 from whatsapp_logs.store.alarms import Backlog, Readings
 from whatsapp_logs.twilio.simulator import Simulator
 
@@ -70,6 +71,10 @@ def test_silence_is_an_alarm_only_while_messages_should_have_been_reported(
     assert alarms() == {"no_callbacks"}
     [alarm] = [alarm for alarm in service.alarms() if alarm.name == "no_callbacks"]
     assert alarm.title == "Twilio has never called back, while 3 messages should have been reported"
+    service.receive(
+        Inbound(provider_id="SM" + "9" * 32, sender="+447700900204", recipient="+15550100100", body="Hello")
+    )
+    assert alarms() == {"no_callbacks"}, "a customer's message is no report"
     sid = service.message(1).provider_id
     service.record([StatusReport(provider_status="delivered", provider_id=sid)], source=Source.CALLBACK)
     assert alarms() == set(), "it calls: the others' phones are off"
@@ -141,6 +146,9 @@ def test_a_gap_that_reconciliation_found_and_a_day_it_missed_are_told(
 ) -> None:
     back_date(service, "migrations", applied_at="3 days")
     assert alarms() == {"reconciliation_missing"}
+    run = service.reconcile_day(datetime.now(UTC).date() - timedelta(days=1), started_by=None)
+    service.run_reconciliation(run.id)
+    assert alarms() == set()
     send_without_us(simulator, service)
     run = service.reconcile_day(datetime.now(UTC).date(), started_by=None)
     service.run_reconciliation(run.id)

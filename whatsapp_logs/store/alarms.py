@@ -141,14 +141,15 @@ def _backlog(conn: Connection[Any], oldest_first: str) -> Backlog:
 
 
 def _last_callback(conn: Connection[Any]) -> datetime | None:
-    """When a provider last called; if it has not for very many events, the time of the oldest of those."""
+    """When a provider last reported by itself; if it has not for very many events, the time of the oldest of those.
+
+    A customer's message is no report: those may arrive while the reports' own way is broken.
+    """
     row = conn.execute(
         """
-        SELECT COALESCE(max(received_at) FILTER (WHERE source = 'callback'),
-                        min(received_at) FILTER (WHERE seen = %(limit)s))
-        FROM (SELECT received_at, source, row_number() OVER () AS seen
-              FROM (SELECT received_at, source FROM whatsapp_logs.status_events ORDER BY id DESC LIMIT %(limit)s) AS newest
-             ) AS latest
+        SELECT COALESCE(max(received_at) FILTER (WHERE source = 'callback' AND status IS DISTINCT FROM 'received'),
+                        CASE WHEN count(*) = %(limit)s THEN min(received_at) END)
+        FROM (SELECT received_at, source, status FROM whatsapp_logs.status_events ORDER BY id DESC LIMIT %(limit)s) AS latest
         """,
         {"limit": _LATEST_EVENTS},
     ).fetchone()
@@ -215,7 +216,11 @@ def _watched_since(conn: Connection[Any]) -> datetime:
 
 def _reconciled(conn: Connection[Any]) -> tuple[date | None, tuple[tuple[date, int, int], ...]]:
     last = conn.execute(
-        "SELECT max(day) FROM whatsapp_logs.reconciliations WHERE finished_at IS NOT NULL AND problem IS NULL"
+        """
+        SELECT max(day) FROM whatsapp_logs.reconciliations
+        WHERE finished_at IS NOT NULL AND problem IS NULL
+          AND started_at >= (day + 1)::timestamp AT TIME ZONE 'UTC'  -- a day that is not over is not reconciled
+        """
     ).fetchone()
     rows = conn.execute(
         """
