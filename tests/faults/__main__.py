@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./run faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what is asked for and what goes wrong (default: 1)")
     parser.add_argument("--messages", type=int, default=10_000, help="how many are asked for (default: 10000)")
-    parser.add_argument("--rate", type=float, default=100, help="messages asked for in a second (default: 100)")
+    parser.add_argument("--rate", type=float, default=40, help="messages asked for in a second (default: 40)")
     parser.add_argument("--pause", type=float, default=1.5, help="mean seconds between faults (default: 1.5)")
     parser.add_argument("--patient", action="store_true", help="heal by the worker's own clock: takes minutes")
     parser.add_argument("--keep", action="store_true", help="keep the folder with database, ledger and logs")

@@ -18,7 +18,7 @@ from tests.faults.asker import read_progress
 from tests.faults.forger import Forger
 from tests.faults.harness import Bench, Outage
 from tests.faults.ledger import Reckoning, Times
-from whatsapp_logs import WhatsAppService, send
+from whatsapp_logs import WhatsAppService, refresh, send
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.store import queue
 
@@ -27,7 +27,17 @@ LOOK_EVERY_S = 1.0
 HEAL_TIMEOUT_S = 120.0
 PATIENT_TIMEOUT_S = 900.0
 CLOCK_AHEAD = timedelta(minutes=3)  # longer than any wait of the worker's but those between attempts at Twilio
-SILENT_REFRESH = "UPDATE whatsapp_logs.refreshes SET heartbeat_at = heartbeat_at - %s WHERE finished_at IS NULL"
+RESUMED_TOGETHER = 25
+DRAIN_TIMEOUT_S = 900.0
+WAITING_JOBS = """
+    SELECT FROM whatsapp_logs.procrastinate_jobs
+    WHERE task_name = 'deliver' AND status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now())
+"""
+# A refresh that tells of no progress for some seconds has lost its worker; for the product it takes a minute to be sure.
+SILENT_REFRESH = """
+    UPDATE whatsapp_logs.refreshes SET heartbeat_at = heartbeat_at - %(ahead)s
+    WHERE finished_at IS NULL AND heartbeat_at < now() - interval '4 seconds' AND heartbeat_at > now() - interval '1 minute'
+"""
 
 
 @dataclass
@@ -44,6 +54,7 @@ class Report:
     back: dict[str, list[float]] = field(default_factory=dict)
     asking_s: float = 0.0
     breaking_s: float = 0.0
+    drained_s: float = 0.0
     healing_s: float = 0.0
 
     def lines(self) -> list[str]:
@@ -63,8 +74,8 @@ class Report:
             *(f"from PostgreSQL ready to the next {what}:  {_spread(found)}" for what, found in self.back.items()),
             f"visible in the log:  {found.unconfirmed} unconfirmed and not at Twilio, {found.refused} refused; "
             f"of twins equal in every word {found.unresolved} undecided, {found.crossed} exchanged",
-            f"{found.messages} messages asked for in {self.asking_s:.0f} s, broken for {self.breaking_s:.0f} s "
-            f"({found.messages / max(self.breaking_s, 0.1):.0f}/s), healed after {self.healing_s:.1f} s",
+            f"{found.messages} messages asked for in {self.asking_s:.0f} s, broken for {self.breaking_s:.0f} s, all handed over "
+            f"after {self.drained_s:.0f} s ({found.messages / max(self.drained_s, 0.1):.0f}/s), right {self.healing_s:.1f} s later",
             *found.details(),
             found.closing_line,
         ]
@@ -79,19 +90,19 @@ def run(
     Healing turns the clock ahead, so that nobody waits for the worker's two minutes; `patient` leaves all to the clock.
     """
     wishes = schedule.wishes(seed, messages)
-    with Bench(folder, seed) as bench:
+    with Bench(folder, seed) as bench, Forger(bench.env, ledger=bench.ledger_file, seed=seed) as forger:
         tell(f"seed {seed}: {messages} messages below {folder}")
-        forger = Forger(bench.env, ledger=bench.ledger_file, seed=seed)
-        forger.start()
         began = time.monotonic()
-        asked_at = _break(bench, wishes, rate=rate, mean_pause_s=mean_pause_s, seed=seed, tell=tell)
+        asked_at = _break(bench, wishes, rate=rate, mean_pause_s=mean_pause_s, seed=seed, patient=patient)
         broken_at = time.monotonic()
-        tell(f"asked and broken in {broken_at - began:.0f} s; healing")
-        healed = _heal(bench, wishes, patient=patient, tell=tell)
-        forger.stop()
+        _drain(bench)
+        drained_at = time.monotonic()
+        tell(f"broken for {broken_at - began:.0f} s, all handed over after {drained_at - began:.0f} s; healing")
+        found = _heal(bench, wishes, patient=patient, tell=tell)
+        healed_at = time.monotonic()
         with bench.connect() as conn:
             return Report(
-                reckoning=healed,
+                reckoning=found,
                 tried=bench.tried,
                 ended_itself={part.name: part.ended_itself for part in bench.parts.values()},
                 callbacks=_count_callbacks(bench.ledger_file),
@@ -101,13 +112,13 @@ def run(
                 back=_time_recovery(conn, bench.outages),
                 asking_s=asked_at - began,
                 breaking_s=broken_at - began,
-                healing_s=time.monotonic() - broken_at,
+                drained_s=drained_at - began,
+                healing_s=healed_at - drained_at,
             )
 
 
 def _break(
-    bench: Bench, wishes: list[schedule.Wish], *, rate: float, mean_pause_s: float, seed: int,
-    tell: Callable[[str], None],
+    bench: Bench, wishes: list[schedule.Wish], *, rate: float, mean_pause_s: float, seed: int, patient: bool,
 ) -> float:  # fmt: skip
     """Have things go wrong until all is asked for and every kind of fault had its turn; returns when all was asked for."""
     progress = bench.ask_for(wishes, rate=rate)
@@ -119,27 +130,38 @@ def _break(
             bench.run_for(fault.pause_s)
             if asked_at is None and read_progress(progress) >= len(wishes):
                 asked_at = time.monotonic()
-                bench.parts.pop("asker", None)
+                bench.end("asker")
             if asked_at is not None and number >= schedule.pack_size():
                 return asked_at
-            if time.monotonic() > sweep_at:
+            if not patient and time.monotonic() > sweep_at:
                 _try(lambda: service.refresh_all(started_by="bench"))
                 sweep_at = time.monotonic() + SWEEP_EVERY_S
             bench.commit(fault, chance=chance.choice)
     raise AssertionError("the faults never end")
 
 
-def _heal(bench: Bench, wishes: list[schedule.Wish], *, patient: bool, tell: Callable[[str], None]) -> Reckoning:
-    """Let everything run undisturbed until the log is right, or time is up."""
+def _drain(bench: Bench) -> None:
+    """Let everything run undisturbed until no hand-over waits in the queue any more."""
     bench.heal_twilio()
     bench.run_until(bench.answers, timeout_s=60, what="the portal to answer again")
+
+    def is_drained() -> bool:
+        bench.heal_twilio()
+        bench.run_for(0.2)
+        with bench.connect() as conn:
+            return conn.execute(WAITING_JOBS).fetchone() is None
+
+    bench.run_until(is_drained, timeout_s=DRAIN_TIMEOUT_S, what="every message to be handed over")
+
+
+def _heal(bench: Bench, wishes: list[schedule.Wish], *, patient: bool, tell: Callable[[str], None]) -> Reckoning:
+    """Let everything run undisturbed until the log is right, or time is up."""
     deadline = time.monotonic() + (PATIENT_TIMEOUT_S if patient else HEAL_TIMEOUT_S)
     with bench.service() as service:
         while True:
             if not patient:
                 _try(lambda: _sweep(service))
             bench.run_for(LOOK_EVERY_S)
-            bench.heal_twilio()
             with bench.connect() as conn:
                 found = ledger.reckon(conn, bench.ledger_file, wishes)
             if found.is_clean or time.monotonic() > deadline:
@@ -150,9 +172,11 @@ def _heal(bench: Bench, wishes: list[schedule.Wish], *, patient: bool, tell: Cal
 def _sweep(service: WhatsAppService) -> None:
     """What the worker does by the clock, begun now and with the clock ahead; the workers do it."""
     with service.transaction() as conn:
-        conn.execute(SILENT_REFRESH, [CLOCK_AHEAD])
-        for message_id in send.rescue(conn, now=datetime.now(UTC) + CLOCK_AHEAD):
-            queue.defer(conn, "deliver", ids=[message_id])
+        conn.execute(SILENT_REFRESH, {"ahead": CLOCK_AHEAD})
+        refresh.resume_silent(conn)
+        waiting = send.rescue(conn, now=datetime.now(UTC) + CLOCK_AHEAD)
+        for begin in range(0, len(waiting), RESUMED_TOGETHER):
+            queue.defer(conn, "deliver", ids=waiting[begin : begin + RESUMED_TOGETHER])
         queue.defer(conn, "settle_unconfirmed")
     service.refresh_all(started_by="bench")
 

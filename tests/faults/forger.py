@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import requests
 from twilio.request_validator import RequestValidator
@@ -20,7 +21,7 @@ GIVE_UP_S = 10
 
 
 class Forger:
-    """Forges in a thread until it is stopped; `answers` counts what the portal said, by HTTP status (0 = nothing)."""
+    """Forges in a thread until the end of its block; `answers` counts what the portal said, by HTTP status (0 = nothing)."""
 
     def __init__(self, env: dict[str, str], *, ledger: Path, seed: int) -> None:
         self.answers: Counter[int] = Counter()
@@ -32,10 +33,11 @@ class Forger:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forger", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping.set()
         self._thread.join()
 

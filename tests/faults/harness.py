@@ -117,10 +117,7 @@ class Bench:
     def stop(self) -> None:
         """Kill what is left; the folder is the caller's."""
         for part in self.parts.values():
-            if part.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(part.process.pid, signal.SIGKILL)
-                part.process.wait()
+            _end(part)
         self.server.stop()
 
     def add(self, name: str, command: Sequence[str]) -> Part:
@@ -130,9 +127,9 @@ class Bench:
         self._spawn(part)
         return part
 
-    def forget(self, name: str) -> None:
-        """Leave a process that has ended alone from now on."""
-        del self.parts[name]
+    def end(self, name: str) -> None:
+        """End a process for good."""
+        _end(self.parts.pop(name))
 
     def _spawn(self, part: Part) -> None:
         with part.log.open("ab") as log:
@@ -267,6 +264,13 @@ def several_web_processes(command: list[str]) -> list[str]:
     """The portal's own command with more processes, of which granian replaces one that dies instead of ending all."""
     command[command.index("--workers") + 1] = str(WEB_PROCESSES)
     return [*command[:-1], "--respawn-failed-workers", "--respawn-interval", "0.1", command[-1]]
+
+
+def _end(part: Part) -> None:
+    if part.process is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(part.process.pid, signal.SIGKILL)  # what it started itself ends with it
+        part.process.wait()
 
 
 def _kill_9(pid: int) -> None:

@@ -13,7 +13,7 @@ SEED, MESSAGES = 7, 300
 
 def test_nothing_is_lost_doubled_wrong_or_forged_whatever_is_killed() -> None:
     with data_folder() as folder:
-        report = bench.run(folder, seed=SEED, messages=MESSAGES, rate=60, mean_pause_s=0.2)
+        report = bench.run(folder, seed=SEED, messages=MESSAGES, rate=60, mean_pause_s=0.4)
     said = "\n".join(report.lines())
     assert said.endswith(f"messages {MESSAGES}, lost 0, doubled 0, wrong 0, forged 0"), said
     assert set(report.tried) == {kind for kind, _ in schedule.KINDS}, said
