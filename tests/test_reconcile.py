@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.test_refresh import send_many
-from whatsapp_logs import Config, Message, MessageFilter, Status, WhatsAppService, housekeeping
+from whatsapp_logs import Config, Draft, Message, MessageFilter, Status, WhatsAppService, housekeeping, restore
 from whatsapp_logs.errors import ProviderAway
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
 from whatsapp_logs.store import reconciliations
@@ -315,3 +315,57 @@ def test_fault_20_after_an_older_backup_reconciliation_equals_twilios_ledger(
     assert (run.theirs, run.ours, run.imported) == (9, 3, 6)
     assert_equal_to_the_ledger(restored, simulator)
     assert reconcile(restored).is_clean
+
+
+def test_fault_20_a_message_that_went_out_after_the_backup_is_not_sent_again(
+    config: Config, simulator: Simulator, backup: Callable[[], Callable[[], WhatsAppService]]
+) -> None:
+    before = WhatsAppService(config)
+    gone, never = (queue_one(before, f"+44770090030{n}") for n in range(2))
+    before.close()
+    restore_backup = backup()
+    after = WhatsAppService(config)
+    after.deliver([gone])
+    lost = queue_one(after, "+447700900303")
+    after.deliver([lost])
+    simulator.wait_idle()
+    after.close()
+
+    restored = restore_backup()
+    assert restore.prepare(restored.transaction, now=datetime.now(UTC)) == 2
+    restored.deliver([gone, never])  # the backup's own jobs
+    runs = restore.repair(restored.transaction, restored.gateway, sender=config.sender)
+    assert [run.problem for run in runs] == [None, None]
+    assert sum(run.imported or 0 for run in runs) == 1
+    assert restored.message(gone).status is Status.READ
+    assert restored.message(never).is_unconfirmed
+    assert len(simulator.messages()) == 2
+    assert restore.send_rest(restored.transaction, restored.gateway) == (1, 0)
+    restored.deliver([never])
+    simulator.wait_idle()
+    assert len(simulator.messages()) == 3
+    assert reconcile(restored).ours == 3
+    assert_equal_to_the_ledger(restored, simulator)
+
+
+def test_fault_20_a_callback_of_a_lost_message_does_not_meet_a_new_one_of_the_same_id(
+    config: Config, backup: Callable[[], Callable[[], WhatsAppService]]
+) -> None:
+    restore_backup = backup()
+    after = WhatsAppService(config)
+    lost = queue_one(after, "+447700900303")
+    after.close()
+    restored = restore_backup()
+    restore.prepare(restored.transaction, now=datetime.now(UTC))
+    new = queue_one(restored, "+447700900304")
+    restored.record(
+        [StatusReport(provider_status="read", message_id=lost, provider_id="SM" + "7" * 32)], source=Source.CALLBACK
+    )
+    assert new != lost
+    assert restored.message(new).status is Status.QUEUED
+    assert len(restored.unmatched()) == 1
+
+
+def queue_one(service: WhatsAppService, to: str) -> int:
+    template = service.template("renewal_reminder", {"1": "Asha", "2": "POL-7", "3": "1 December"})
+    return service.send(Draft(to=to, body="Hello", template=template)).id
