@@ -24,6 +24,7 @@ HELP = """\
 ./run worker     run one more worker
 ./run serve      run the web server alone
 ./run simulate   run the Twilio simulator alone
+./run reconcile  compare a day's messages with Twilio's list; --day 2026-11-21
 ./run help       show this
 
 Settings come from the environment and from .env (see .env.example). The most used:
@@ -32,6 +33,9 @@ Settings come from the environment and from .env (see .env.example). The most us
   DATABASE_URL=...      a PostgreSQL of your own instead of the embedded one
   TWILIO_ACCOUNT_SID=.. with TWILIO_AUTH_TOKEN and TWILIO_WHATSAPP_FROM: real messages instead of the simulator
 """
+VERBS = (
+    "start", "doctor", "migrate", "seed", "person", "refresh", "reconcile", "worker", "serve", "simulate",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -39,6 +43,9 @@ def main() -> None:
     if verb in ("help", "-h", "--help"):
         print(HELP, end="")
         return
+    if verb not in VERBS:
+        print(f"run: there is no command {verb!r}. These are there:\n\n{HELP}", end="", file=sys.stderr)
+        sys.exit(2)
     from whatsapp_logs.config import environment
 
     try:
@@ -58,11 +65,21 @@ def run_verb(place: Place, arguments: list[str]) -> int:
 
     It sees the database and the simulator of the running portal; when none runs, a database just for this command.
     """
+    if arguments == ["doctor"]:
+        from portal.start import checkup  # Here: it loads the log, which the other commands leave to their own process.
+
+        return checkup.examine(place)
+    if _needs_no_database(arguments):
+        return subprocess.call([sys.executable, "-m", "whatsapp_logs", *arguments])
     ports = running_ports(place) or Ports(FIRST_PORT, FIRST_PORT + 1)
     if not place.own_database:
         return _run(arguments, ports, place.environment(ports, database_url=place.given["DATABASE_URL"]))
     with Server(place.data_dir / "postgres") as server:
         return _run(arguments, ports, place.environment(ports, database_url=server.dsn))
+
+
+def _needs_no_database(arguments: list[str]) -> bool:
+    return arguments in (["migrate", "--sql"], ["migrate", "--help"], ["migrate", "-h"])
 
 
 def _run(arguments: list[str], ports: Ports, env: dict[str, str]) -> int:

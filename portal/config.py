@@ -9,7 +9,12 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 
+from whatsapp_logs.errors import ConfigError
+
 OFFICE = "Harbour & Lane Insurance Brokers"
+_SWITCHES = {"": False, "0": False, "false": False, "no": False, "off": False} | dict.fromkeys(
+    ("1", "true", "yes", "on"), True
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,22 +30,25 @@ class PortalConfig:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> PortalConfig:
-        """Read `env` (default: the environment over `.env`); ValueError tells everything that is missing or wrong."""
+        """Read `env` (default: the environment over `.env`); ConfigError tells everything that is missing or wrong."""
         env = environment() if env is None else env
-        problems = [f"{name} is not set" for name in ("DATABASE_URL", "SECRET_KEY") if not env.get(name)]
+        problems = [f"{name} is not set." for name in ("DATABASE_URL", "SECRET_KEY") if not env.get(name)]
         timezone = env.get("DISPLAY_TIMEZONE") or "Europe/London"
         try:
             ZoneInfo(timezone)
         except (KeyError, ValueError):
-            problems.append(f"DISPLAY_TIMEZONE is not a time zone: {timezone!r}; write it like Europe/London")
+            problems.append(f"DISPLAY_TIMEZONE is not a time zone: {timezone!r}; write it like Europe/London.")
+        switch = env.get("SECURE_COOKIES", "").strip().lower()
+        if switch not in _SWITCHES:
+            problems.append(f"SECURE_COOKIES is {switch!r}: write 1 or 0.")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ConfigError(problems)
         return cls(
             database_url=env["DATABASE_URL"],
             secret_key=env["SECRET_KEY"],
             timezone=timezone,
             region=env.get("DEFAULT_REGION") or "GB",
-            secure_cookies=env.get("SECURE_COOKIES", "").lower() in ("1", "true", "yes"),
+            secure_cookies=_SWITCHES[switch],
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=f"portal_session_{env.get('PORT', '')}".rstrip("_"),
         )

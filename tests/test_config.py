@@ -53,6 +53,11 @@ def test_real_twilio_cannot_call_this_machine_back() -> None:
         Config.from_env(GOOD | {"PUBLIC_BASE_URL": "http://localhost:8800"})
 
 
+def test_real_twilio_is_called_and_calls_back_by_https_only() -> None:
+    with pytest.raises(ConfigError, match="PUBLIC_BASE_URL is not https"):
+        Config.from_env(GOOD | {"PUBLIC_BASE_URL": "http://portal.example.test"})
+
+
 def test_supabases_transaction_pooler_is_recognised_by_its_port() -> None:
     pooler = GOOD | {"DATABASE_URL": "postgresql://portal:s3cret@pooler.example.test:6543/portal"}
     assert Config.from_env(pooler).transaction_pooler

@@ -115,13 +115,13 @@ def _doctor(arguments: Sequence[str]) -> int:
     argparse.ArgumentParser(prog="whatsapp_logs doctor", description="Check every part and say what to do.").parse_args(
         arguments
     )
+    logging.getLogger().setLevel(logging.CRITICAL)  # the findings are the output
     from whatsapp_logs import doctor
     from whatsapp_logs.config import Config
 
-    logging.getLogger().setLevel(logging.CRITICAL)  # the findings are the output
     findings = doctor.examine(Config.from_env())
     for finding in findings:
-        print(f"{'ok  ' if finding.is_well else 'BAD '}  {finding.part:<10} {finding.words}")
+        print(finding)
     return 0 if all(finding.is_well for finding in findings) else 1
 
 

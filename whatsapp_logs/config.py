@@ -210,6 +210,8 @@ def _public_problems(config: Config) -> list[str]:
         problems.append(
             "PUBLIC_BASE_URL is this machine's own address: Twilio cannot call it back. Give the public https address."
         )
+    elif config.twilio_configured and not config.simulated and url.scheme != "https":
+        problems.append("PUBLIC_BASE_URL is not https: documents and reports would travel readable. Give https://.")
     return problems
 
 

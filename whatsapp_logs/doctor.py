@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,37 +25,42 @@ class Finding:
     is_well: bool
     words: str
 
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.is_well else 'BAD '}  {self.part:<10} {self.words}"
 
-def examine(config: Config) -> list[Finding]:
-    """Look at database, schema, worker, clock, Twilio and the public address, in that order."""
+
+def examine(config: Config, *, without: Collection[str] = ()) -> list[Finding]:
+    """Look at database, schema, worker, clock, Twilio and the public address, in that order; not at those named in `without`.
+
+    When the database cannot be reached that is said once, and the parts that need it are left out.
+    """
     with closing(WhatsAppService(config)) as service:
-        parts: tuple[tuple[str, Callable[[WhatsAppService], str]], ...] = (
-            ("database", _database),
-            ("schema", _schema),
-            ("worker", _worker),
-            ("clock", _clock),
-            ("twilio", _twilio),
-            ("callbacks", _callbacks),
-        )
-        return list(_examined(service, parts))
+        parts = [part for part in _PARTS if part not in without]
+        # One plain attempt: the pool would try again and again, and say so each time.
+        away = service.database.why_away() if _IN_DATABASE.intersection(parts) else ""
+        if away:
+            parts = [part for part in parts if part not in _IN_DATABASE]
+        found = list(_examined(service, parts))
+    return [_unreachable(away), *found] if away else found
 
 
-def _examined(
-    service: WhatsAppService, parts: tuple[tuple[str, Callable[[WhatsAppService], str]], ...]
-) -> Iterator[Finding]:
-    for part, look in parts:
+def _examined(service: WhatsAppService, parts: Collection[str]) -> Iterator[Finding]:
+    for part in parts:
         try:
-            yield Finding(part, True, look(service))
+            yield Finding(part, True, _PARTS[part](service))
         except DatabaseAway as error:
-            reason = service.database.why_away() or str(error)
-            yield Finding(
-                part, False, f"The database cannot be reached ({reason}). Check DATABASE_URL and that the server runs."
-            )
+            yield _unreachable(service.database.why_away() or str(error), part)
         except WhatsAppLogsError as error:
             yield Finding(part, False, str(error))
         except Exception as error:  # noqa: BLE001 - whatever one part has, the others are looked at too
             words = str(error).strip().partition("\n")[0]
             yield Finding(part, False, f"This failed in a way nobody foresaw: {type(error).__name__}: {words}")
+
+
+def _unreachable(reason: str, part: str = "database") -> Finding:
+    return Finding(
+        part, False, f"The database cannot be reached ({reason}). Check DATABASE_URL and that the server runs."
+    )
 
 
 def _database(service: WhatsAppService) -> str:
@@ -111,3 +116,14 @@ def _works(service: WhatsAppService) -> bool:
     except WhatsAppLogsError:
         return False
     return True
+
+
+_PARTS: dict[str, Callable[[WhatsAppService], str]] = {
+    "database": _database,
+    "schema": _schema,
+    "worker": _worker,
+    "clock": _clock,
+    "twilio": _twilio,
+    "callbacks": _callbacks,
+}
+_IN_DATABASE = frozenset({"database", "schema", "worker", "clock", "callbacks"})

@@ -72,9 +72,12 @@ class Place:
     def log(self) -> Path:
         return self.data_dir / "log" / "portal.log"
 
-    def environment(self, ports: Ports, *, database_url: str) -> dict[str, str]:
-        """The variables of every process: those given, and ours for what was left open."""
-        kept = self._secrets()
+    def environment(self, ports: Ports, *, database_url: str, keep: bool = True) -> dict[str, str]:
+        """The variables of every process: those given, and ours for what was left open.
+
+        `keep` False writes nothing down: secrets that are not there yet are made up for this once.
+        """
+        kept = self._secrets(keep=keep)
         url = f"http://{HOST}:{ports.web}"
         ours = {
             "SECRET_KEY": kept["secret_key"],
@@ -94,7 +97,7 @@ class Place:
             }
         return {**ours, **given, "PORT": str(ports.web), "DATA_DIR": str(self.data_dir)}
 
-    def _secrets(self) -> dict[str, str]:
+    def _secrets(self, *, keep: bool) -> dict[str, str]:
         """Return what is made up once and kept, so that nobody is signed out by a restart."""
         file = self.data_dir / "secrets.json"
         with contextlib.suppress(FileNotFoundError, ValueError):
@@ -106,6 +109,8 @@ class Place:
             "simulator_account_sid": "AC" + secrets.token_hex(16),
             "simulator_auth_token": secrets.token_hex(16),
         }
+        if not keep:
+            return made
         draft = file.with_suffix(f".{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as open_file:
@@ -160,12 +165,24 @@ def choose_ports(place: Place) -> Ports:
     return Ports(web, simulator or _free_port(web + 1))
 
 
+def port_problems(place: Place) -> list[str]:
+    """What is wrong with the ports as they are written; whether they are free is for `choose_ports` to see."""
+    names = ("PORT", "SIMULATOR_PORT") if place.simulated else ("PORT",)
+    written = ((name, (place.given.get(name) or "").strip()) for name in names)
+    return [problem for name, text in written if text and (problem := _number_problem(name, text))]
+
+
+def _number_problem(name: str, text: str) -> str | None:
+    is_port = text.isascii() and text.isdigit() and 0 < int(text) < 65536
+    return None if is_port else f"{name} is {text!r}: write a number from 1 to 65535."
+
+
 def _asked_port(place: Place, name: str) -> int | None:
     text = (place.given.get(name) or "").strip()
     if not text:
         return None
-    if not (text.isdigit() and 0 < int(text) < 65536):
-        raise CannotStart(f"{name} is {text!r}: write a number from 1 to 65535.")
+    if problem := _number_problem(name, text):
+        raise CannotStart(problem)
     if problem := _port_problem(int(text)):
         raise CannotStart(f"{name} {text} cannot be used: {problem}. Choose another: {name}={int(text) + 1} ./run")
     return int(text)

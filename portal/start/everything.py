@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from portal.start.environment import (
+    FIRST_PORT,
     HOST,
     MARK,
     CannotStart,
@@ -18,6 +19,7 @@ from portal.start.environment import (
     choose_ports,
     note_ports,
     only_one,
+    port_problems,
 )
 from portal.start.postgres import PostgresUnavailable, Server
 from portal.start.processes import Child, StartFailed, Supervisor
@@ -32,6 +34,7 @@ def start(given: Mapping[str, str]) -> None:
     place = Place.from_env(given)
     os.umask(0o077)  # What the parts write (logs, the simulator's messages) is for their owner alone.
     with only_one(place):
+        check_configuration(place)
         ports = choose_ports(place)
         note_ports(place, ports)
         supervisor = Supervisor(place.log, tell=tell)
@@ -52,7 +55,6 @@ def start(given: Mapping[str, str]) -> None:
 def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Server | None) -> None:
     database_url = server.start() if server else place.given["DATABASE_URL"]
     env = place.environment(ports, database_url=database_url) | {MARK: str(place.data_dir)}
-    check_configuration(env)
     python = [sys.executable, "-m"]
     if place.simulated:
         state = place.data_dir / "simulator.sqlite"
@@ -70,17 +72,26 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
         supervisor.check_often(_keeps_up(server))
 
 
-def check_configuration(env: Mapping[str, str]) -> None:
-    """Raise CannotStart with every problem of the settings at once."""
+def check_configuration(place: Place) -> None:
+    """Raise CannotStart with every problem of the settings at once: the start's, the portal's and the log's."""
+    from portal.config import PortalConfig
     from whatsapp_logs.config import Config
     from whatsapp_logs.errors import ConfigError
 
-    try:
-        Config.from_env(env)
-    except ConfigError as problem:
+    url = place.given.get("DATABASE_URL") or "postgresql:///the-embedded-one"
+    env = place.environment(Ports(FIRST_PORT, FIRST_PORT + 1), database_url=url, keep=False)
+    problems = port_problems(place)
+    for settings in (Config, PortalConfig):
+        try:
+            settings.from_env(env)
+        except ConfigError as found:
+            problems += found.problems
+    if problems:
+        named = {problem.partition(" ")[0]: problem for problem in reversed(problems)}  # one sentence for each setting
         raise CannotStart(
-            f"{problem}\nSettings come from the environment and from .env; .env.example explains each."
-        ) from problem
+            f"{ConfigError(list(reversed(named.values())))}\n"
+            "Settings come from the environment and from .env; .env.example explains each."
+        )
 
 
 def web_command(ports: Ports) -> list[str]:

@@ -74,6 +74,11 @@ class Server:
         """The address of the server's own database `postgres`, for psycopg and libpq."""
         return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(self._socket), safe='')}"
 
+    @property
+    def has_data(self) -> bool:
+        """Whether the database has been made already."""
+        return self._data.exists()
+
     def start(self) -> str:
         """Return the DSN of a server that takes connections, whatever an earlier one left behind."""
         _make_home(self.home, self._account)

@@ -207,6 +207,8 @@ def test_a_taken_port_is_named_with_what_to_do(start) -> None:
 
 def test_every_problem_of_the_settings_is_said_at_once(start) -> None:
     settings = {"DISPLAY_TIMEZONE": "Nowhere", "DEFAULT_REGION": "XX", "SECRET_KEY": "short"}
+    settings |= {"PORT": "99999", "SECURE_COOKIES": "maybe", "PUBLIC_BASE_URL": "http://portal.example.test"}
+    settings |= {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": ""}
     refused = start(**settings)
     said = refused.process.communicate(timeout=15)[0]
     assert refused.process.returncode == 1
@@ -221,13 +223,55 @@ def test_commands_use_the_database_of_the_running_portal(start, data_dir: Path) 
     portal.end()
 
 
+def test_the_doctor_of_a_stopped_portal_says_so_and_makes_nothing(data_dir: Path) -> None:
+    with socket.socket() as somebody_else, data_folder() as empty:
+        somebody_else.bind(("127.0.0.1", 0))
+        somebody_else.listen()
+        said = command("doctor", empty / "data", PORT=str(somebody_else.getsockname()[1]))
+        assert said.splitlines() == [
+            "BAD   portal     The portal of this folder is not running: start it with ./run",
+            "BAD   database   There is none yet: the first ./run makes it.",
+        ]
+        assert list((empty / "data").iterdir()) == []
+
+
+def test_the_doctor_of_a_stopped_portal_looks_at_its_database(data_dir: Path) -> None:
+    command("migrate", data_dir)
+    said = command("doctor", data_dir)
+    assert [line.split()[:2] for line in said.splitlines()] == [
+        ["BAD", "portal"], ["ok", "database"], ["ok", "schema"], ["ok", "clock"],
+    ]  # fmt: skip
+    assert not working_below(data_dir)
+
+
+def test_an_unknown_command_is_named_and_the_known_ones_are_shown() -> None:
+    ran = subprocess.run([ROOT / "run", "nonsense"], capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 2
+    assert "there is no command 'nonsense'" in ran.stderr
+    assert "./run doctor" in ran.stderr
+
+
+def test_printing_the_sql_needs_no_database(data_dir: Path) -> None:
+    with data_folder() as empty:
+        assert "CREATE" in command("migrate", empty / "data", "--sql")
+        assert list((empty / "data").iterdir()) == []
+
+
+def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
+    line = [sys.executable, "-S", "run_whatsapp_migration.py"]
+    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 1
+    assert ".venv/bin/python, or ./run migrate --sql" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
 def test_commands_work_while_nothing_runs_and_leave_nothing(data_dir: Path) -> None:
     command("migrate", data_dir)
     assert "CREATE" in command("migrate", data_dir, "--sql")
     assert not working_below(data_dir)
 
 
-def command(verb: str, data_dir: Path, *arguments: str) -> str:
-    env = {**os.environ, "DATA_DIR": str(data_dir)}
+def command(verb: str, data_dir: Path, *arguments: str, **settings: str) -> str:
+    env = {**os.environ, "DATA_DIR": str(data_dir), "DATABASE_URL": "", "TWILIO_ACCOUNT_SID": "", **settings}
     line = [sys.executable, "-m", "portal", verb, *arguments]
     return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30).stdout
