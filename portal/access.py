@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask_wtf.csrf import validate_csrf
+from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 from wtforms.validators import ValidationError
 
@@ -18,7 +19,13 @@ from whatsapp_logs import Right
 
 View = TypeVar("View", bound=Callable[..., Any])
 FEATURE_PREFIXES = ("/whatsapp_logs", "/api/whatsapp", "/whatsapp", "/livez", "/readyz", "/metrics")
-TOKEN = "sign_in"
+TOKEN, NAMED = "sign_in", "signed_in_person"
+
+
+class FormExpired(BadRequest):
+    """The form's token is not this session's: the person has signed in again since, or somebody else made the form."""
+
+    description = "This form is no longer valid. Go back, reload the page and send it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +85,14 @@ def me() -> Person:
     return person
 
 
+def remember_person() -> None:
+    """For the page that says that the database is away: who asks, as far as the session knows. It grants nothing."""
+    if g.get("person") is None:
+        g.person = people.remembered(session.get(NAMED))
+
+
 def forget_unknown_person() -> None:
-    """For error pages: show somebody only if they were known before the error."""
+    """For other error pages: show somebody only if they were known before the error."""
     g.setdefault("person", None)
 
 
@@ -114,4 +127,4 @@ def _check_csrf() -> None:
     try:
         validate_csrf(request.form.get("csrf_token"))
     except ValidationError:
-        abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
+        raise FormExpired() from None

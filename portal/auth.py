@@ -10,7 +10,7 @@ from werkzeug.security import check_password_hash
 from werkzeug.wrappers import Response
 
 from portal import people, throttle
-from portal.access import TOKEN, current_person, public, requires
+from portal.access import NAMED, TOKEN, current_person, public, requires
 from portal.database import database
 from whatsapp_logs import Right
 
@@ -52,7 +52,7 @@ def begin() -> Response | tuple[str, int]:
         throttle.forget_attempts(conn, username, address)
         token = people.begin_sign_in(conn, person)
     session.clear()  # Nothing of before the sign-in survives it: a planted session is worth nothing.
-    session[TOKEN] = token
+    session[TOKEN], session[NAMED] = token, people.as_remembered(person)
     session.permanent = True
     log.info("signed in user=%s role=%s", person.username, person.role)
     return redirect(_destination())

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass
 
 import psycopg
-from flask import Flask, render_template, request
+from flask import Flask, Response, jsonify, redirect, render_template, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
 from portal import access
 from portal.database import AWAY
-from whatsapp_logs.errors import Unavailable
+from whatsapp_logs.errors import DatabaseAway, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,15 @@ WORDS = {
     500: Words("Something went wrong", "It is our fault and was written down. Try again; if it stays, tell us."),
     503: Words("The database cannot be reached", "Nothing is lost. Try again in a moment."),
 }  # fmt: skip
+NOTHING_SAVED = Words(
+    "The database cannot be reached", "Nothing was saved or sent. Go back: your text is still there. Then try again."
+)
+FORM_EXPIRED = Words(
+    "Please send it once more", "You have signed in again since this form was opened. Nothing was sent yet."
+)
+VISIBLE = {"body": "Message", "name": "Name", "phone": "Phone", "email": "E-mail", "address": "Address"}
+READING = ("GET", "HEAD", "OPTIONS")
+RETRY_AFTER_S = 5
 TABLES_MISSING = Words(
     "The portal is not set up yet", "Its tables are missing. The administrator has to run the migration."
 )
@@ -49,35 +59,72 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _defect)
 
 
-def _http_error(error: HTTPException) -> tuple[str, int] | HTTPException:
+def _http_error(error: HTTPException) -> BaseResponse | HTTPException:
     code = error.code or 500
     if code < 400:
         return error  # A redirect that the router asks for.
+    if code == 405 and request.method in READING and not request.path.startswith(("/api/", "/whatsapp/")):
+        return redirect(request.path.rpartition("/")[0] or "/")  # A form's address, reloaded: its page lies above it.
+    if isinstance(error, access.FormExpired) and _sent_from_here() and (typed := _typed()):
+        return _answer(code, FORM_EXPIRED, typed)
     words = WORDS.get(code, WORDS[500 if code >= 500 else 400])
     own_text = error.description if code == 400 and error.description != type(error).description else None
-    return _page(code, Words(words.title, own_text or words.text))
+    return _answer(code, Words(words.title, own_text or words.text))
 
 
-def _database_away(error: Exception) -> tuple[str, int]:
+def _database_away(error: Exception) -> Response:
     log.error("database away path=%s error=%s", request.endpoint, type(error).__name__)
-    return _page(503, WORDS[503])
+    return _away()
 
 
-def _tables_missing(error: Exception) -> tuple[str, int]:
+def _tables_missing(error: Exception) -> Response:
     log.error("tables missing: %s", error)
-    return _page(503, TABLES_MISSING)
+    return _answer(503, TABLES_MISSING)
 
 
-def _unavailable(error: Unavailable) -> tuple[str, int]:
+def _unavailable(error: Unavailable) -> Response:
     log.error("a part is away: %s", error)
-    return _page(503, Words("A part of the portal is away", str(error)))
+    if isinstance(error, DatabaseAway):
+        return _away()
+    return _answer(503, Words("A part of the portal is away", str(error)))
 
 
-def _defect(error: Exception) -> tuple[str, int]:
+def _defect(error: Exception) -> Response:
     log.exception("defect on %s", request.endpoint, exc_info=error)
-    return _page(500, WORDS[500])
+    return _answer(500, WORDS[500])
 
 
-def _page(code: int, words: Words) -> tuple[str, int]:
-    access.forget_unknown_person()
-    return render_template("error.html", code=code, words=words), code
+def _away() -> Response:
+    if request.method in READING:
+        return _answer(503, WORDS[503])
+    # The form's key makes sure that trying again is not sending twice.
+    return _answer(503, NOTHING_SAVED, _typed())
+
+
+def _answer(code: int, words: Words, typed: list[tuple[str, str]] | None = None) -> Response:
+    """A page for people, which offers what they have `typed` once more; JSON for programs."""
+    if request.path.startswith("/api/"):
+        response = jsonify({"success": False, "message": f"{words.title}. {words.text}"})
+    else:
+        if code == 503:
+            access.remember_person()
+        access.forget_unknown_person()
+        page = render_template("error.html", code=code, words=words, typed=typed, visible=VISIBLE)
+        response = Response(page, mimetype="text/html")
+    response.status_code = code
+    if code == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response
+
+
+def _typed() -> list[tuple[str, str]]:
+    """The form's fields, to be sent once more; none when it held a password, or a file, which cannot be kept."""
+    has_file = any(file.filename for file in request.files.values())
+    if has_file or "password" in request.form or request.path == "/sign-out":
+        return []
+    return [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
+
+
+def _sent_from_here() -> bool:
+    """Whether the browser itself says that a page of ours has sent the form: nobody confirms another site's words."""
+    return request.headers.get("Sec-Fetch-Site") == "same-origin"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from psycopg import Connection
 from psycopg.rows import class_row
@@ -85,6 +86,19 @@ def find_by_token(conn: Connection, token: str) -> Person | None:
             """,
             (_hashed(token),),
         ).fetchone()
+
+
+def as_remembered(person: Person) -> dict[str, Any]:
+    """What a signed session may hold of somebody, for `remembered`."""
+    return asdict(person)
+
+
+def remembered(kept: Any) -> Person | None:
+    """Somebody as their session knows them; good for a menu, never for a right: only the database knows whether it ended."""
+    try:
+        return Person(**kept) if kept else None
+    except TypeError:  # A session of an earlier version.
+        return None
 
 
 def end_sign_in(conn: Connection, token: str) -> None:

@@ -22,7 +22,8 @@ LONGEST_PAUSE_S = 30.0
 STEADY_AFTER_S = 60.0  # Who has run this long has earned a quick restart.
 TICK_S = 0.05
 LOG_BYTES_KEPT = 10_000_000
-ALARMING = re.compile(r"\b(ERROR|CRITICAL|FATAL|PANIC|Traceback)\b")
+ALARMING = re.compile(r"\b(ERROR|CRITICAL|FATAL|PANIC)\b")
+BURST_S = 10.0  # One cause makes many lines, a traceback for every request: the terminal shows the first, the log all.
 
 
 class StartFailed(Exception):
@@ -43,6 +44,7 @@ class Child:
     last_lines: list[str] = field(default_factory=list)
     _rest: bytes = b""
     _in_traceback: bool = False
+    _quiet_until: float = 0.0
 
     def start(self) -> IO[bytes]:
         """Start the program and return its output."""
@@ -76,17 +78,27 @@ class Child:
                 self.process.send_signal(sig)
 
     def read(self, data: bytes) -> list[tuple[str, bool]]:
-        """Return the whole lines in `data`, each with whether a person should see it: errors and their tracebacks."""
+        """Return the whole lines in `data`, each with whether a person should see it: the first of a burst of errors."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         lines = []
         for raw in whole:
             line = raw.decode(errors="replace").rstrip()
-            alarming = bool(ALARMING.search(line))
-            lines.append((line, alarming or self._in_traceback))
-            # A traceback is indented and ends with one line that is not.
-            self._in_traceback = "Traceback" in line or (self._in_traceback and line.startswith((" ", "\t")))
+            lines.append((line, self._is_error(line) and self._breaks_silence()))
         self.last_lines = [*self.last_lines, *(line for line, _ in lines)][-12:]
         return lines
+
+    def _is_error(self, line: str) -> bool:
+        """An alarming line, or the one that names the error: a traceback is indented and ends with one line that is not."""
+        names_it = self._in_traceback and bool(line) and not line.startswith((" ", "\t"))
+        self._in_traceback = line.startswith("Traceback ") or (self._in_traceback and not names_it)
+        return names_it or bool(ALARMING.search(line))
+
+    def _breaks_silence(self) -> bool:
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return False
+        self._quiet_until = now + BURST_S
+        return True
 
 
 class Supervisor:
@@ -190,7 +202,7 @@ class Supervisor:
             with contextlib.suppress(OSError):  # A full disk must not stop the portal.
                 self._log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}Z {child.name:<9} {line}\n")
             if alarming:
-                self._tell(f"{child.name}: {line}")
+                self._tell(f"{child.name}: {line} (all of it is in the log)")
         return bool(data)
 
     def _drain(self, child: Child) -> None:

@@ -110,6 +110,16 @@ def test_an_error_reaches_the_terminal_and_everything_the_log(supervise) -> None
     assert "second    just so" in log_of(process)
 
 
+def test_a_burst_of_tracebacks_is_one_line_at_the_terminal_and_whole_in_the_log(supervise) -> None:
+    noisy = "import logging, time; logging.basicConfig()\nfor n in range(20):\n try: 1 / 0\n except ZeroDivisionError: "
+    process = supervise(SLEEPER, f"{noisy}logging.exception('broken %d', n)\nprint('done'); time.sleep(600)")
+    wait_until(lambda: "done" in log_of(process))
+    process.terminate()
+    said = process.communicate(timeout=10)[0].splitlines()
+    assert said == ["up", "second: ERROR:root:broken 0 (all of it is in the log)", "down"]
+    assert log_of(process).count("Traceback") == 20
+
+
 def test_a_part_that_cannot_start_ends_the_start_with_its_last_words(tmp_path: Path) -> None:
     script = SUPERVISE.replace("supervisor.started()", "")
     command = [sys.executable, "-c", script, str(tmp_path / "log"), SLEEPER, FAILING]
