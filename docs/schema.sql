@@ -127,6 +127,8 @@ CREATE INDEX messages_client ON whatsapp_logs.messages USING btree (client_id, c
     -- A client's messages, newest first; clearing them when a client is deleted.
 CREATE INDEX messages_created ON whatsapp_logs.messages USING btree (created_at DESC, id DESC);
     -- A page of the log, newest first (keyset).
+CREATE INDEX messages_inbound ON whatsapp_logs.messages USING btree (created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
+    -- A page of what customers wrote, newest first: a few rows among millions sent.
 CREATE INDEX messages_policy ON whatsapp_logs.messages USING btree (policy_id, created_at DESC, id DESC) WHERE (policy_id IS NOT NULL);
     -- A policy's messages, newest first; clearing them when a policy is deleted.
 CREATE UNIQUE INDEX messages_provider_id ON whatsapp_logs.messages USING btree (provider_id);
@@ -135,8 +137,12 @@ CREATE INDEX messages_recipient ON whatsapp_logs.messages USING btree (recipient
     -- A page of one or a few numbers' messages; a number's last message.
 CREATE UNIQUE INDEX messages_request_key ON whatsapp_logs.messages USING btree (request_key) WHERE (request_key IS NOT NULL);
     -- Was this very request queued before?
+CREATE INDEX messages_resend_of ON whatsapp_logs.messages USING btree (resend_of) WHERE (resend_of IS NOT NULL);
+    -- Was this failed message sent again, and as which one?
 CREATE INDEX messages_send_at ON whatsapp_logs.messages USING btree (send_at) WHERE (send_at IS NOT NULL);
     -- Which scheduled messages belong to the day that is reconciled?
+CREATE INDEX messages_sender ON whatsapp_logs.messages USING btree (sender, created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
+    -- A customer's latest answers.
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();

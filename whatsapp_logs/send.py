@@ -21,7 +21,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
 from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
-from whatsapp_logs.store import media, messages, queue, status_events
+from whatsapp_logs.store import media, messages, queue, related, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,17 @@ def send_again(
 ) -> Message:
     """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may.
 
-    `to` is the recipient's number where it has been corrected since; None sends to the same one.
+    `to` is the recipient's number where it has been corrected since; None sends to the same one. A message is sent again once:
+    what became of the repetition is for that one to tell.
     """
     if not may_send_again(message):
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
         )
+    related.hold(conn, message.id)
+    repetition = related.sent_again(conn, [message.id]).get(message.id)
+    if repetition is not None and _there(messages.get(conn, repetition)).request_key != request_key:
+        raise InvalidInput("message", f"This message has been sent again already, as Message {repetition}.")
     template = None
     if message.template_sid is not None:
         template = Template(

@@ -37,6 +37,7 @@ from whatsapp_logs.store import (
     migrate,
     reconciliations,
     refreshes,
+    related,
     status_events,
 )
 from whatsapp_logs.store.pool import Database
@@ -227,6 +228,16 @@ class WhatsAppService:
         """The message of that Twilio SID. Raises MessageNotFound."""
         with self.transaction() as conn:
             return _found(messages.by_provider_id(conn, message_sid))
+
+    def sent_again(self, ids: Sequence[int]) -> dict[int, int]:
+        """For those of these messages that were sent again: their id → the latest repetition's."""
+        with self.transaction() as conn:
+            return related.sent_again(conn, ids)
+
+    def clients_of(self, addresses: Sequence[str]) -> dict[str, str]:
+        """Whose number each of these is, as far as messages were sent there: address → client id."""
+        with self.transaction() as conn:
+            return related.clients_of(conn, addresses)
 
     def timeline(self, message_id: int) -> list[StatusEvent]:
         """A message's events in the order in which they happened."""

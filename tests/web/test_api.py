@@ -12,6 +12,7 @@ from flask import Flask
 from pydantic import BaseModel
 
 from tests.service_fixtures import Person, make_portal
+from tests.web.reading import figure, words
 from tests.web.twilio_calls import CUSTOMER, Twilio, inbound_form, sid
 from whatsapp_logs import Config, Draft, Message, Source, Status, StatusReport, WhatsAppService
 from whatsapp_logs.twilio.simulator import Simulator
@@ -256,6 +257,14 @@ class TestStats:
     def test_an_empty_log_is_all_zeros(self, agent):
         told = agent.get(f"{API}/stats").json["stats"]
         assert (told["total_messages"], told["success_rate"], told["ended_messages"]) == (0, 0.0, 0)
+
+    def test_the_rate_is_the_pages_own(self, agent, service):
+        for number, word in enumerate(("read", "delivered", "failed"), start=1):
+            service.log_message(message_sid=sid(number), to=CUSTOMER, status=word)
+        page = agent.get("/whatsapp_logs")
+        assert figure(page, "rate").replace("\u202f", " ") == "66.6 %"
+        assert "33.4" in words(page)  # failed: together they are 100
+        assert agent.get(f"{API}/stats").json["stats"]["success_rate"] == 66.6
 
 
 class TestList:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 
 from tests.service_fixtures import Person, make_portal
 from tests.web.reading import rows, words
 from whatsapp_logs import Draft, MediaFile, Source, StatusReport, Template, WhatsAppService
+from whatsapp_logs.message import Inbound
 
 PDF = MediaFile(content=b"%PDF-1.7 a policy of nobody", content_type="application/pdf", filename="policy.pdf")
 
@@ -219,3 +221,79 @@ def test_a_refresh_can_be_stopped(agent, work):
 def test_reports_nobody_can_place_are_listed(service, agent):
     service.record([StatusReport(provider_status="delivered", provider_id="SM" + "d" * 32)], source=Source.CALLBACK)
     assert "SM" + "d" * 32 in agent.get("/whatsapp_logs/unmatched").text
+
+
+# --- what belongs together --------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_was_sent_again_says_so_and_is_not_sent_a_third_time(service, logged, agent):
+    failed = logged("failed", error_code="30008")
+    path = f"/whatsapp_logs/messages/{failed.id}"
+    before = agent.get(path)
+    assert "Send again…" in words(before)
+    agent.post(f"{path}/resend", data={"confirm": "yes", "request_key": "first"})
+    for page in (path, "/whatsapp_logs"):
+        answer = agent.get(page)
+        assert f"Sent again as Message {failed.id + 1}" in words(answer)
+        assert f'href="{path[: -len(str(failed.id))]}{failed.id + 1}"' in answer.text
+    assert "Send again…" not in words(agent.get(path))
+    assert agent.post(f"{path}/resend").headers["Location"].endswith(path)  # no question any more
+    other = agent.post(f"{path}/resend", data={"confirm": "yes", "request_key": "second"})
+    assert other.status_code == 400
+    assert f"sent again already, as Message {failed.id + 1}" in words(other)
+    assert service.status_counts()["queued"] == 1
+
+
+def test_an_open_failed_message_learns_that_somebody_else_sent_it_again(logged, agent):
+    failed = logged("failed", error_code="30008")
+    page = agent.get(f"/whatsapp_logs/messages/{failed.id}")
+    address = unescape(re.search(r'hx-get="([^"]+seen[^"]+)"', page.text)[1])  # type: ignore[index]
+    agent.post(f"/whatsapp_logs/messages/{failed.id}/resend", data={"confirm": "yes", "request_key": "other"})
+    assert "Sent again as" in words(agent.get(address, headers={"HX-Request": "true"}))
+
+
+def test_an_unconfirmed_message_says_what_is_known_and_what_to_do(service, agent):
+    lost = service.send(Draft(to="+447700900123", body="Hello", created_by="somebody"))
+    with service.transaction() as conn:
+        conn.execute(
+            """
+            UPDATE whatsapp_logs.messages SET wait_reason = 'Twilio took too long to answer.', last_status_check = now(),
+                claimed_at = created_at + interval '2 s', unconfirmed_at = created_at + interval '12 s'
+            """
+        )
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    text = words(agent.get(path))
+    for part in (
+        "Nobody knows yet whether it was sent",
+        "What to do: Wait.",
+        "What was handed over (nobody knows yet whether it arrived)",
+        "Handed over to Twilio",
+        "Twilio’s answer was lost Twilio took too long to answer",
+        "Last looked up just now",
+    ):
+        assert part in text, part
+    assert "Not asked yet" not in text
+    assert "As the customer" not in text
+    found = StatusReport(
+        provider_status="sent",
+        message_id=lost.id,
+        provider_id="SM" + "d" * 32,
+        happened_at=lost.created_at + timedelta(seconds=15),
+    )
+    service.record([found], source=Source.REFRESH)
+    settled = words(agent.get(path))
+    assert "Nobody knows" not in settled
+    assert settled.index("Handed over to Twilio; its answer was lost") < settled.index("by asking Twilio")
+
+
+def test_an_answer_is_its_customers_whose_number_it_came_from(service, app, agent):
+    log = app.extensions["whatsapp_logs"]
+    log.client_names = lambda ids: dict.fromkeys(ids, "Asha Rao")
+    with service.transaction() as conn:
+        conn.execute("INSERT INTO clients (name, phone, address) VALUES ('Asha Rao', '+447700900123', '1 Road')")
+    service.send(Draft(to="+447700900123", body="Hello", client_id=1))
+    answer = Inbound(provider_id="SM" + "f" * 32, sender="+447700900123", recipient="+15550100100", body="Yes please")
+    received = service.receive(answer)
+    text = words(agent.get(f"/whatsapp_logs/messages/{received}"))
+    assert "Client, by the number Asha Rao" in text
+    assert "Asha Rao" in words(agent.get("/whatsapp_logs?direction=inbound"))

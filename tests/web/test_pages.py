@@ -132,6 +132,14 @@ def test_customers_messages_are_listed_apart_and_masked_alike(service, agent, si
         assert "Yes please" not in shown
 
 
+def test_what_customers_wrote_is_one_quiet_link_away(service, logged, agent):
+    logged()
+    assert "received" not in words(agent.get("/whatsapp_logs"))
+    assert "No customer has written yet." in words(agent.get("/whatsapp_logs?direction=inbound"))
+    service.receive(Inbound(provider_id="SM" + "f" * 32, sender="+447700900123", recipient="+15550100100", body="Yes"))
+    assert '<a href="/whatsapp_logs?direction=inbound">1 received</a>' in agent.get("/whatsapp_logs").text
+
+
 # --- phone numbers stay out of addresses ------------------------------------------------------------------------------
 
 

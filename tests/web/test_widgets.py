@@ -12,6 +12,7 @@ from flask import Flask, render_template_string
 
 from tests.service_fixtures import Person, make_portal
 from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService
+from whatsapp_logs.message import Inbound
 
 HOME = "<main>{{ whatsapp_logs_widget() }}{{ whatsapp_logs_messages(client_id=request.args.get('client', '')) }}</main>"
 
@@ -85,3 +86,15 @@ def test_an_outage_is_said_and_the_page_stays(config: Config):
     assert answer.text.count("cannot be reached just now") == 2
     assert "Success rate" not in answer.text
     away.close()
+
+
+def test_a_clients_answers_stand_among_their_messages(service, app, signed_in, client_id):
+    app.extensions["whatsapp_logs"].client_phone = lambda _id: "07700 900123"
+    service.send(Draft(to="+447700900123", body="Hello", client_id=client_id))
+    for n, sender in enumerate(("+447700900123", "+447700900999")):
+        service.receive(Inbound(provider_id=f"SM{n:032x}", sender=sender, recipient="+15550100100", body="Yes"))
+    home = signed_in("agent").get(f"/home?client={client_id}").text
+    latest = home[home.index("wl-latest") :]
+    assert re.findall(r"wl-brief-(\d)", latest) == ["2", "1"]  # the newest first, nobody else's
+    assert "From the customer" in latest
+    assert "Received" in latest

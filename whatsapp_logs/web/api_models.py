@@ -14,6 +14,7 @@ from whatsapp_logs.message import IN_FLIGHT, Message, ProviderMessage, Status, S
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.store.refreshes import Refresh
 from whatsapp_logs.twilio.error_codes import explain
+from whatsapp_logs.web import format
 from whatsapp_logs.web.listing import Figures
 
 _NUMBER = re.compile(r"\+?\d[\d ()-]{5,}\d")
@@ -227,7 +228,7 @@ class StatsBody(Shape):
     total_messages: int
     status_counts: dict[Status, int]
     success_rate: float = Field(
-        description="Per cent of `ended_messages` that were delivered or read; 0 while none has ended"
+        description="Per cent of `ended_messages` that were delivered or read, rounded down; 0 while none has ended"
     )
     ended_messages: int = Field(description="Delivered, read, failed or undelivered")
     delivered_messages: int = Field(description="Delivered, whether read or not")
@@ -238,11 +239,10 @@ class StatsBody(Shape):
     @classmethod
     def of(cls, figures: Figures) -> StatsBody:
         """The same figures as on the page's cards."""
-        rate = 100 * figures.reached / figures.ended if figures.ended else 0.0
         return cls(
             total_messages=figures.total,
             status_counts={status: figures.by_status.get(status, 0) for status in Status if status != "received"},
-            success_rate=round(rate, 1),
+            success_rate=format.tenths(figures.reached, figures.ended) / 10,
             ended_messages=figures.ended,
             delivered_messages=figures.reached,
             read_messages=figures.read,

@@ -16,7 +16,7 @@ from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
-from whatsapp_logs.web import current, words
+from whatsapp_logs.web import current, timeline, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice, take_notice
 
@@ -74,11 +74,7 @@ def refresh(message_id: int) -> str | BaseResponse:
         notice = ("bad", str(error))
     else:
         notice = ("ok", _outcome_words(shown, changed=bool(outcome and outcome.changed)))
-    if "HX-Request" in request.headers:
-        again = _message(message_id)
-        return _render(again, seen=_fingerprint(again), notice=notice)
-    leave_notice(notice[1], tone=notice[0])
-    return redirect(url_for(".message", message_id=message_id), 303)
+    return _shown_again(_message(message_id), notice)
 
 
 @requires(Right.SEND)
@@ -91,6 +87,8 @@ def resend(message_id: int) -> str | BaseResponse:
         )
     key = request.form.get("request_key", "")
     if request.form.get("confirm") != "yes" or not key:
+        if current.service().sent_again([message_id]):  # somebody was quicker: the message says so
+            return _shown_again(shown)
         template = "_resend.html" if "HX-Request" in request.headers else "resend.html"
         return render_template(
             f"whatsapp_logs/{template}",
@@ -103,11 +101,16 @@ def resend(message_id: int) -> str | BaseResponse:
     sent = current.service().send_again(
         message_id, created_by=viewer().name, request_key=key[:80], to=_corrected_number(shown)
     )
-    notice = ("ok", "This is the new message. It is on its way as soon as Twilio takes it.")
+    return _shown_again(sent, ("ok", "This is the new message. It is on its way as soon as Twilio takes it."))
+
+
+def _shown_again(shown: Message, notice: tuple[str, str] | None = None) -> str | BaseResponse:
+    """The message after a press: in place for a script, else as its page."""
     if "HX-Request" in request.headers:
-        return _render(sent, seen=_fingerprint(sent), notice=notice)
-    leave_notice(notice[1])
-    return redirect(url_for(".message", message_id=sent.id), 303)
+        return _render(shown, seen=_fingerprint(shown), notice=notice)
+    if notice:
+        leave_notice(notice[1], tone=notice[0])
+    return redirect(url_for(".message", message_id=shown.id), 303)
 
 
 def _message(message_id: int) -> Message:
@@ -121,6 +124,7 @@ def _fingerprint(shown: Message) -> str:
     told = (
         shown.id,
         shown.updated_at,
+        current.service().sent_again([shown.id]),
         shown.last_status_check,
         age.relative(shown.created_at),
         age.status(shown).detail,
@@ -174,14 +178,17 @@ def _render(shown: Message, **more: Any) -> str:
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
     advice, correction = explain(shown.error_code), _correction(shown)
     needs_correction = _needs_correction(advice) and not correction["is_corrected"]
+    events, belonging = current.service().timeline(shown.id), words.names([shown])
+    may_resend = may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction
     return render_template(
         f"whatsapp_logs/{template}",
         message=shown,
-        events=current.service().timeline(shown.id),
+        events=events,
+        lines=timeline.lines(shown, events, zone=words.Words(viewer()).zone),
         advice=advice,
         needs_correction=needs_correction,
         **correction,
-        may_resend=may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction,
-        **words.names([shown]),
+        may_resend=may_resend and shown.id not in belonging["sent_again"],
+        **belonging,
         **more,
     )

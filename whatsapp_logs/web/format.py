@@ -67,14 +67,20 @@ def counted(value: int) -> str:
 
 def percent(part: int, whole: int) -> str:
     """A share with one decimal, rounded down: 9 999 of 10 000 is 99.9 %, not 100."""
-    if whole == 0:
-        return "–"
-    return _tenths(part * 1000 // whole, part)
+    return "–" if whole == 0 else _tenths(tenths(part, whole), part)
+
+
+def tenths(part: int, whole: int) -> int:
+    """The share in tenths of a per cent, rounded down: the one number that page and API both tell. 0 of nothing."""
+    return part * 1000 // whole if whole else 0
 
 
 def percent_up(part: int, whole: int) -> str:
     """The same rounded up, for what a rounded-down share leaves over: together they are 100 %."""
-    return "–" if whole == 0 else _tenths(-(-part * 1000 // whole), part)
+    if whole == 0:
+        return "–"
+    rounded_up = -(-part * 1000 // whole)
+    return _tenths(rounded_up if part == whole else min(rounded_up, 999), part)
 
 
 def clock(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
@@ -230,7 +236,7 @@ def as_whatsapp(text: str) -> Markup:
     return Markup(html)
 
 
-def _tenths(tenths: int, part: int) -> str:
-    if tenths == 0 and part:
+def _tenths(share: int, part: int) -> str:
+    if share == 0 and part:
         return f"< 0.1{_THIN}%"
-    return f"{tenths // 10}.{tenths % 10}{_THIN}%" if 0 < tenths < 1000 else f"{tenths // 10}{_THIN}%"
+    return f"{share // 10}.{share % 10}{_THIN}%" if 0 < share < 1000 else f"{share // 10}{_THIN}%"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message, Status
 from whatsapp_logs.store.messages import Page
 from whatsapp_logs.web import format
@@ -95,6 +96,7 @@ class Listing:
     types: list[str]
     total: int
     now: datetime
+    received: int = 0  # of the whole log, where the whole log is shown
 
     @property
     def rows(self) -> list[Message]:
@@ -154,7 +156,14 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
     else:
         total = service.count(asked.wanted)
     return Listing(
-        asked=asked, page=page, figures=figures, filtered=filtered, types=service.message_types(), total=total, now=now
+        asked=asked,
+        page=page,
+        figures=figures,
+        filtered=filtered,
+        types=service.message_types(),
+        total=total,
+        now=now,
+        received=service.count(MessageFilter(direction="inbound")) if asked.wanted.is_empty else 0,
     )
 
 

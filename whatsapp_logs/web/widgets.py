@@ -10,10 +10,12 @@ from typing import Any
 from flask import Blueprint, Flask, Response, g, render_template, request
 from markupsafe import Markup
 
-from whatsapp_logs.errors import InvalidInput, WhatsAppLogsError
+from whatsapp_logs import phone
+from whatsapp_logs.errors import InvalidInput, InvalidPhone, WhatsAppLogsError
 from whatsapp_logs.filters import MessageFilter
-from whatsapp_logs.message import FAILURES
+from whatsapp_logs.message import FAILURES, Message
 from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.store.messages import Page
 from whatsapp_logs.web import asking, current, listing, words
 from whatsapp_logs.web.access import requires, viewer
 
@@ -74,7 +76,10 @@ def _figures(person: Viewer) -> dict[str, Any]:
 
 def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str, Any]:
     everything = asking.Asked(wanted=MessageFilter(client_id=client, policy_id=policy, zone=asking.zone(person)))
-    page = current.service().page(everything.wanted, limit=max(1, min(limit, _MAX_ROWS)))
+    limit = max(1, min(limit, _MAX_ROWS))
+    sent = current.service().page(everything.wanted, limit=limit).messages
+    rows = sorted([*sent, *_received(client, limit=limit)], key=lambda row: (row.created_at, row.id), reverse=True)
+    page = Page(rows[:limit], newer=None, older=None)
     return {
         "everything": everything,
         "rows": page.messages,
@@ -84,6 +89,19 @@ def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str
         "limit": limit,
         "seen": listing.fingerprint(page, listing.Figures({}), everything, datetime.now(UTC)),
     }
+
+
+def _received(client: str, *, limit: int) -> list[Message]:
+    """What came from the client's number: an answer names no client."""
+    extension = current.extension()
+    told = extension.client_phone(client) if client else None
+    if not told:
+        return []
+    try:
+        number = phone.to_address(told, region=extension.service.config.default_region)
+    except InvalidPhone:
+        return []
+    return extension.service.page(MessageFilter(direction="inbound", phone=number), limit=limit).messages
 
 
 def _drawn(template: str, content: Callable[[Viewer], dict[str, Any]]) -> Markup:

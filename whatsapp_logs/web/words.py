@@ -12,6 +12,7 @@ from whatsapp_logs import phone
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.send import may_send_again
 from whatsapp_logs.twilio.error_codes import explain
 from whatsapp_logs.web import access, asking, assets, current, format
 
@@ -102,12 +103,24 @@ def for_templates() -> dict[str, Any]:
 
 
 def names(messages: Iterable[Message]) -> dict[str, Any]:
-    """The portal's names and links for these messages' clients and policies."""
+    """What belongs to these messages: the portal's names and links for their clients and policies, and their repetitions.
+
+    `client_of(message)` is the client's id; an answer's is known from what was sent to its number before.
+    """
     extension = current.extension()
     rows: Sequence[Message] = list(messages)
-    clients = sorted({row.client_id for row in rows if row.client_id is not None})
+    senders = sorted({row.sender for row in rows if row.direction == "inbound" and row.sender and not row.client_id})
+    known = current.service().clients_of(senders) if senders else {}
+    failed = [row.id for row in rows if may_send_again(row)]
+
+    def client_of(message: Message) -> str | None:
+        return message.client_id or known.get(message.sender or "")
+
+    clients = sorted({client_id for row in rows if (client_id := client_of(row)) is not None})
     policies = sorted({row.policy_id for row in rows if row.policy_id is not None})
     return {
+        "client_of": client_of,
+        "sent_again": current.service().sent_again(failed) if failed else {},
         "clients": _asked_for(extension.client_names, clients),
         "policies": _asked_for(extension.policy_names, policies),
         "client_url": extension.client_url,
