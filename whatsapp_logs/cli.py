@@ -1,4 +1,4 @@
-"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | simulate | doctor`."""
+"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | restored | simulate | doctor`."""
 
 from __future__ import annotations
 
@@ -105,6 +105,37 @@ def _reconcile(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _restored(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="whatsapp_logs restored",
+        description="After restoring an older backup, before worker and web server start: fill the gap, send nothing twice.",
+    )
+    parser.add_argument(
+        "--since", type=date.fromisoformat, help="the first UTC day to reconcile (default: the backup's last)"
+    )
+    parser.add_argument(
+        "--send-rest", action="store_true", help="hours later: send what was held and Twilio's list does not show"
+    )
+    given = parser.parse_args(arguments)
+    from whatsapp_logs import restore
+    from whatsapp_logs.service import WhatsAppService
+
+    service = WhatsAppService.from_env()
+    if given.send_rest:
+        sent, held = restore.send_rest(service.transaction, service.gateway)
+        print(f"{sent} messages are sent by the worker now, {held} are held on: look them up in Twilio's console")
+        return 0
+    held = restore.prepare(service.transaction, now=datetime.now(UTC))
+    print(f"{held} messages that waited in the backup are held: they may have been sent since")
+    for run in restore.repair(service.transaction, service.gateway, sender=service.config.sender, since=given.since):
+        figures = f"Twilio {run.theirs}, log {run.ours}, imported {run.imported}"
+        print(f"{run.day}: {figures if run.is_finished else f'the worker goes on: {run.problem}'}")
+    print(
+        "Start worker and web server. What is still unconfirmed goes with --send-rest, when Twilio's list is sure to be whole."
+    )
+    return 0
+
+
 def _simulate(arguments: Sequence[str]) -> int:
     from whatsapp_logs.twilio.simulator.__main__ import main as simulate
 
@@ -130,6 +161,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "migrate": _migrate,
     "refresh": _refresh,
     "reconcile": _reconcile,
+    "restored": _restored,
     "simulate": _simulate,
     "doctor": _doctor,
 }

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import psycopg
@@ -19,7 +19,7 @@ from tests.service_fixtures import Person, make_portal
 from tests.test_reconcile import send_without_us
 from tests.test_refresh import send_many
 from tests.web.twilio_calls import Twilio, sid
-from whatsapp_logs import Config, WhatsAppService, self_test
+from whatsapp_logs import Config, Source, Status, StatusReport, WhatsAppService, self_test
 from whatsapp_logs.twilio.simulator import Simulator
 
 SignIn = Callable[[str], Person]
@@ -57,6 +57,29 @@ class TestHealthPage:
             answer = person.get(path)
             assert answer.status_code == 503, path
             assert "The database cannot be reached" in text_of(answer)
+
+
+def test_fault_15_sent_for_a_day_without_a_receipt_says_so_and_late_truth_wins(
+    signed_in: SignIn, service: WhatsAppService
+) -> None:
+    person, sent = signed_in("agent"), {}
+    for hours in (23, 25, 49):
+        at = datetime.now(UTC) - timedelta(hours=hours)
+        message = service.log_message(message_sid=sid(hours), to="+447700900123", created_at=at)
+        report = StatusReport(provider_status="sent", provider_id=message.provider_id, happened_at=at)
+        service.record([report], source=Source.CALLBACK)
+        sent[hours] = message
+    pages = {hours: text_of(person.get(f"/whatsapp_logs/messages/{message.id}")) for hours, message in sent.items()}
+    assert "not confirmed" not in pages[23]
+    assert "not confirmed for 1 day" in pages[25]
+    assert "not confirmed for 2 days" in pages[49]
+    assert "not confirmed for 2 days" in text_of(person.get("/whatsapp_logs"))
+    late = StatusReport(provider_status="delivered", provider_id=sid(49))
+    service.record([late], source=Source.CALLBACK)
+    page = text_of(person.get(f"/whatsapp_logs/messages/{sent[49].id}"))
+    assert "Delivered" in page
+    assert "not confirmed" not in page
+    assert service.message(sent[49].id).status is Status.DELIVERED
 
 
 class TestSelfTest:
