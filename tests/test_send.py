@@ -122,7 +122,7 @@ def test_asking_twice_with_one_request_key_sends_once(
     assert len(simulator.messages()) == 1
 
 
-def test_two_workers_with_the_same_job_hand_over_once(service: WhatsAppService, simulator: Simulator) -> None:
+def test_fault_19_two_workers_with_the_same_job_hand_over_once(service: WhatsAppService, simulator: Simulator) -> None:
     message = reminder(service)
     threads = [threading.Thread(target=service.deliver, args=([message.id],)) for _ in range(6)]
     for thread in threads:

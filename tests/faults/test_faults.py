@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 SEED, MESSAGES = 7, 300
 
 
-def test_nothing_is_lost_doubled_wrong_or_forged_whatever_is_killed() -> None:
+def test_fault_16_and_1_9_10_11_12_19_at_once_nothing_is_lost_doubled_wrong_or_forged() -> None:
     with data_folder() as folder:
         report = bench.run(folder, seed=SEED, messages=MESSAGES, rate=60, mean_pause_s=0.4)
     said = "\n".join(report.lines())

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from flask.testing import FlaskClient
 
 from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService
-from whatsapp_logs.errors import DatabaseAway, ProviderAway
-from whatsapp_logs.message import Message
+from whatsapp_logs.errors import ProviderAway
+from whatsapp_logs.message import Message, Source, StatusReport
 from whatsapp_logs.refresh import sweep
 from whatsapp_logs.twilio.simulator import Simulator
 
@@ -159,9 +160,13 @@ def test_fault_13_after_a_day_without_twilio_a_message_is_given_up_and_says_so(
     assert given_up.error_message
 
 
-def test_fault_16_a_full_pool_is_said_at_once_and_passes(config: Config) -> None:
-    service = WhatsAppService(replace(config, pool_size=1, pool_timeout_s=0.2))
-    with service.transaction(), pytest.raises(DatabaseAway):
-        service.page(MessageFilter())
-    assert service.page(MessageFilter()).messages == []
-    service.close()
+def test_fault_15_sent_for_days_is_shown_as_not_confirmed_and_a_late_receipt_still_wins(
+    service: WhatsAppService, signed_in: Callable[[str], FlaskClient], dsn: str
+) -> None:
+    message = service.log_message(message_sid="SM" + "1" * 32, to="+447700900222", body="x", status="sent")
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET sent_at = now() - interval '50 hours'")
+    assert "not confirmed for 2 days" in signed_in("agent").get("/whatsapp_logs").text
+    service.record([StatusReport(provider_status="read", provider_id=message.provider_id)], source=Source.CALLBACK)
+    assert service.message(message.id).status is Status.READ
+    assert "not confirmed" not in signed_in("agent").get("/whatsapp_logs").text

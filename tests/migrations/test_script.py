@@ -85,7 +85,7 @@ def test_running_it_twice_changes_nothing(new_empty: NewEmpty) -> None:
     assert "already; nothing was changed" in command("--apply", "--database-url", dsn).stderr
 
 
-def test_interrupted_half_way_it_leaves_nothing_and_works_again(new_empty: NewEmpty) -> None:
+def test_fault_18_interrupted_half_way_it_leaves_nothing_and_works_again(new_empty: NewEmpty) -> None:
     dsn = new_empty(OLD_TABLE)
     before, _, after = migrate.script().rpartition("\n-- 0005")
     failing = f"{before}\nSELECT 1 / 0;\n-- 0005{after}"
@@ -133,7 +133,7 @@ def test_a_portal_that_holds_its_tables_is_waited_for_only_so_long(new_empty: Ne
     assert version(dsn) == 0
 
 
-def test_two_at_once_are_one(new_empty: NewEmpty) -> None:
+def test_fault_18_two_at_once_are_one(new_empty: NewEmpty) -> None:
     dsn = new_empty(OLD_TABLE)
     done: list[int] = []
     migrating = [threading.Thread(target=lambda: done.append(migrate.apply(dsn))) for _ in range(4)]
@@ -148,7 +148,7 @@ def test_two_at_once_are_one(new_empty: NewEmpty) -> None:
         assert conn.execute(aside).fetchone() == (1,)
 
 
-def test_a_database_of_a_newer_program_is_refused(empty: str) -> None:
+def test_fault_18_a_database_of_a_newer_program_is_refused(empty: str) -> None:
     migrate.apply(empty)
     with psycopg.connect(empty) as conn:
         conn.execute("INSERT INTO whatsapp_logs.migrations (version, name, checksum) VALUES (9999, 'later', '')")

@@ -67,7 +67,7 @@ def test_sending_a_form_twice_makes_one_message(office: Office, browser: Open) -
     assert office.message_count() == before + 1
 
 
-def test_a_form_sent_by_eight_threads_at_once_makes_one_message(office: Office, browser: Open) -> None:
+def test_fault_19_a_form_sent_by_eight_threads_at_once_makes_one_message(office: Office, browser: Open) -> None:
     session = browser("arjun.agent")
     fields = {**session.hidden_fields("/clients/9", "/clients/9/message"), "body": "All at once"}
     cookie = session.client.get_cookie(COOKIE)
@@ -221,7 +221,9 @@ def test_far_too_large_a_request_is_refused_before_it_is_read(browser: Open) -> 
     assert "The file is too large" in answer.text
 
 
-def test_a_reminder_with_its_document_sent_twice_is_one_message_and_one_document(office: Office, browser: Open) -> None:
+def test_fault_19_a_reminder_with_its_document_sent_twice_is_one_message_and_one_document(
+    office: Office, browser: Open
+) -> None:
     person, before = browser("arjun.agent"), office.message_count()
     fields = person.hidden_fields("/renewals/7", "/renewals/7/remind")
     for _ in range(2):

@@ -112,7 +112,7 @@ class TestWhoIsRefused:
             time.sleep(0.05)
         assert service.readings().refused == {"signature wrong": 20}
 
-    def test_each_part_of_a_signed_callback_flipped_in_turn_is_refused(self, config, service, twilio, sent):
+    def test_fault_3_each_part_of_a_signed_callback_flipped_in_turn_is_refused(self, config, service, twilio, sent):
         form = status_form(sid(1), "read", ErrorCode="", ErrorMessage="a b")
         path = f"{CALLBACK}?message={sent.id}"
         proof = {"X-Twilio-Signature": signature(config.public_base_url + path, form)}
@@ -157,7 +157,9 @@ class TestBehindAProxy:
         "public",
         ["https://portal.example.test", "https://portal.example.test:8443", "https://example.test/office/whatsapp"],
     )
-    def test_the_public_address_is_what_was_signed_whatever_the_request_says_of_itself(self, config, public, dsn):
+    def test_fault_4_the_public_address_is_what_was_signed_whatever_the_request_says_of_itself(
+        self, config, public, dsn
+    ):
         service = WhatsAppService(_at(config, public))
         twilio = Twilio(make_portal(service).test_client(), public)
         answer = twilio.post(
@@ -194,7 +196,7 @@ def _at(config: Config, public: str) -> Config:
 
 
 class TestRepeatsAndOrder:
-    def test_a_callback_replayed_100_times_is_one_event(self, service, twilio, sent):
+    def test_fault_2_a_callback_replayed_100_times_is_one_event(self, service, twilio, sent):
         assert {twilio.report(sid(1), "delivered", message=sent.id).status_code for _ in range(100)} == {204}
         assert statuses(service, sent) == ["queued", "delivered"]
         assert service.status_counts() == {Status.DELIVERED: 1}

@@ -20,6 +20,7 @@ _TOO_SLOW = (
     "The database took too long to answer. Nothing was changed; try again, or ask for less: fewer days, a status."
 )
 _IN_THE_WAY = "Somebody else changed the same messages in this moment. Nothing was changed; try again."
+_DISK_FULL = "The database's disk is full. Nothing was changed; the administrator has to make room."
 _READ_ONLY = "The database takes no changes just now. Nothing was changed; try again in a moment."
 # A connection whose network died without a word is noticed within a minute, not after hours.
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
@@ -64,6 +65,8 @@ class Database:
             raise DatabaseAway(_IN_THE_WAY) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise DatabaseAway(_READ_ONLY) from error
+        except psycopg.errors.DiskFull as error:
+            raise DatabaseAway(_DISK_FULL) from error
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseAway() from error
 
