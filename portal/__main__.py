@@ -25,6 +25,7 @@ HELP = """\
 ./run serve      run the web server alone
 ./run simulate   run the Twilio simulator alone
 ./run reconcile  compare a day's messages with Twilio's list; --day 2026-11-21
+./run restored   after restoring an older backup, before ./run: fill the gap, send nothing twice
 ./run help       show this
 
 Settings come from the environment and from .env (see .env.example). The most used:
@@ -34,7 +35,7 @@ Settings come from the environment and from .env (see .env.example). The most us
   TWILIO_ACCOUNT_SID=.. with TWILIO_AUTH_TOKEN and TWILIO_WHATSAPP_FROM: real messages instead of the simulator
 """
 VERBS = (
-    "start", "doctor", "migrate", "seed", "person", "refresh", "reconcile", "worker", "serve", "simulate",
+    "start", "doctor", "migrate", "seed", "person", "refresh", "reconcile", "restored", "worker", "serve", "simulate",
 )  # fmt: skip
 
 

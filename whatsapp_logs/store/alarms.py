@@ -47,7 +47,7 @@ class Readings:
 
 
 def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
-    """Take all readings; about ten milliseconds at ten million messages."""
+    """Take all readings: 4 to 20 ms beside half a million messages; no question grows with the log."""
     server = health.look(conn)
     last_callback = _last_callback(conn)
     silent = last_callback is None or server.now - last_callback > callback_silence
