@@ -21,6 +21,7 @@ from portal.health import health
 from portal.people import OwnRight
 from portal.policies import policies
 from portal.renewals import renewals
+from portal.today import office_today
 from whatsapp_logs import Right, WhatsAppService
 
 CSP = (
@@ -73,6 +74,7 @@ def _for_templates(service: WhatsAppService) -> dict[str, Any]:
         "asset": lambda name: url_for("static", filename=name, v=_fingerprint(name)),
         "csrf_token": generate_csrf,
         "days_away": format.days_away,
+        "office_today": office_today,
         "simulator_url": _simulator_url(service),
     }
 

@@ -18,7 +18,10 @@ from portal.format import readable_phone
 from portal.notes import say
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.people import OwnRight
+from portal.today import office_today
 from whatsapp_logs import Right
+
+_TITLES = frozenset({"mr", "mrs", "ms", "miss", "mx", "dr"})
 
 clients = Blueprint("clients", __name__, url_prefix="/clients")
 
@@ -134,6 +137,22 @@ def names(conn: Connection, client_ids: list[str]) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
+def ids_by_name(conn: Connection, text: str, *, limit: int = 8) -> list[int]:
+    """Clients whose name has every word of the text; how somebody is addressed is no part of a name."""
+    words = [word for word in text.lower().split() if word.rstrip(".") not in _TITLES]
+    if not words:
+        return []
+    rows = conn.execute(
+        """
+        SELECT client_id FROM clients AS c
+        WHERE (SELECT bool_and(strpos(lower(c.name), word) > 0) FROM unnest(%(words)s::text[]) AS word)
+        ORDER BY lower(name), client_id LIMIT %(limit)s
+        """,
+        {"words": words, "limit": limit},
+    )
+    return [row[0] for row in rows]
+
+
 def search(conn: Connection, text: str, *, with_phone: bool, edge: Edge) -> Page[ListedClient]:
     """A page of clients whose name, policy number or (`with_phone`) telephone number contains the text.
 
@@ -159,11 +178,19 @@ def search(conn: Connection, text: str, *, with_phone: bool, edge: Edge) -> Page
             f"""
             SELECT c.client_id, c.name, c.phone, split_part(c.address, E'\n', 2) AS town,
                    (SELECT count(*) FROM policies AS p
-                    WHERE p.client_id = c.client_id AND p.status = 'active') AS policies
+                    WHERE p.client_id = c.client_id AND p.status = 'active'
+                      AND %(today)s BETWEEN p.starts_on AND p.ends_on) AS policies
             FROM clients AS c WHERE {" AND ".join(where)}
             ORDER BY lower(c.name) {edge.order}, c.client_id {edge.order} LIMIT %(limit)s
             """.encode(),
-            {"text": text, "digits": digits, "has_phone": has_phone, "edge": edge.row_id, "limit": LIMIT},
+            {
+                "text": text,
+                "digits": digits,
+                "has_phone": has_phone,
+                "edge": edge.row_id,
+                "limit": LIMIT,
+                "today": office_today(),
+            },
         ).fetchall()
     return page_of(found, edge, lambda client: client.client_id)
 
@@ -171,7 +198,7 @@ def search(conn: Connection, text: str, *, with_phone: bool, edge: Edge) -> Page
 def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:
     with database() as conn:
         client = find(conn, client_id) or abort(404)
-        owned = policies.of_client(conn, client_id)
+        owned = policies.of_client(conn, client_id, today=office_today())
     return render_template(
         "client.html",
         client=client,
@@ -179,6 +206,6 @@ def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:
         body=body,
         problem=problem,
         notice=sending.notice_frame(client.name) if sending.has_notice() else None,
-        most=sending.MAX_NOTICE_CHARACTERS,
+        most=sending.most_characters(),
         sentence=sending.as_sentence(body),
     )

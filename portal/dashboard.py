@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from portal import renewals
 from portal.access import requires
 from portal.database import database
+from portal.today import office_today
 from whatsapp_logs import Right
 
 dashboard = Blueprint("dashboard", __name__)
@@ -32,7 +33,7 @@ class Figures:
 @requires(Right.SEE)
 def show() -> str:
     """The dashboard."""
-    today = renewals.office_today()
+    today = office_today()
     with database() as conn:
         figures = count(conn, today)
         soon = renewals.due(conn, today, renewals.WINDOWS["30"], limit=SOON_SHOWN)

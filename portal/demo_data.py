@@ -115,6 +115,10 @@ WORDS_BY_HAND = (
     "Hello {first_name}, our office is closed on Monday. In an emergency call the number on your policy.",
     "We have your signed form, {first_name}. Thank you, nothing else is needed.",
 )
+DOCUMENT_READY = (
+    "Hello {first_name}, your policy document {number} has come in the post. "
+    "You can collect it at our office, or ask us here."
+)
 # What has always happened to messages to these numbers, as it does in the simulator: Twilio's word, code and text.
 UNREACHABLE = {
     "+447700900003": ("failed", "63003", "Channel could not find To address"),

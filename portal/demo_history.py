@@ -108,7 +108,10 @@ def _type(policy: Policy, day: date, chance: random.Random) -> str:
 def _body(policy: Policy, message_type: str, chance: random.Random) -> str:
     if message_type == "general":
         return chance.choice(data.WORDS_BY_HAND).format(first_name=policy.client_name.split()[0])
-    return sending.reminder_text(policy) if message_type == "renewal_reminder" else sending.document_text(policy)
+    if message_type == "renewal_reminder":
+        return sending.reminder_text(policy)
+    # Nothing is attached to the past: these words promise nothing that the log could not show.
+    return data.DOCUMENT_READY.format(first_name=policy.client_name.split()[0], number=policy.policy_number)
 
 
 def _failed(sid: str, created_at: datetime, word: str, code: str, text: str) -> list[StatusReport]:

@@ -129,7 +129,10 @@ def _key_facts(policy: Policy) -> Table:
         ("Policy number", policy.policy_number),
         ("Cover begins", long_date(policy.starts_on)),
         ("Cover ends", long_date(policy.ends_on)),
-        ("Status", policy.status.capitalize()),
+        # Not "in force": that is true on some days only, and paper is read on any.
+        ("Premium", money(policy.premium, policy.currency))
+        if policy.status == "active"
+        else ("Status", policy.status.capitalize()),
     )
     return Table(
         [[Paragraph(label, _LABEL) for label, _ in facts], [Paragraph(escape(value), _STRONG) for _, value in facts]],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import phonenumbers
-from flask import Flask
+from flask import Flask, current_app, g
 
 _SIGNS = {"GBP": "£", "USD": "$", "EUR": "€", "INR": "₹"}
 
@@ -16,6 +17,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(money)
     app.add_template_filter(long_date)
     app.add_template_filter(short_date)
+    app.add_template_filter(moment)
 
 
 def money(amount: Decimal, currency: str, *, cents: bool = True) -> str:
@@ -32,6 +34,13 @@ def long_date(day: date) -> str:
 def short_date(day: date) -> str:
     """7 Mar 2027."""
     return f"{day.day} {day:%b %Y}"
+
+
+def moment(at: datetime) -> str:
+    """7 Mar 2027, 14:05, where the person who looks is."""
+    person = g.get("person")
+    here = at.astimezone(ZoneInfo(person.timezone if person else current_app.config["PORTAL"].timezone))
+    return f"{short_date(here)}, {here:%H:%M}"
 
 
 def days_away(day: date, today: date) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from flask import Blueprint, abort, render_template, request, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import documents, sending
+from portal import confirming, documents, sending
 from portal.access import requires
 from portal.database import database
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.policy import Policy
+from portal.today import office_today
 from whatsapp_logs import Right
 
 policies = Blueprint("policies", __name__, url_prefix="/policies")
@@ -43,7 +46,7 @@ def show(policy_id: int) -> str:
 
 
 @policies.get("/<int:policy_id>/document.pdf")
-@requires(Right.SEE)
+@requires(Right.NUMBERS)
 def document(policy_id: int) -> Response:
     """The policy schedule, to read in the browser."""
     policy = _found(policy_id)
@@ -56,11 +59,16 @@ def document(policy_id: int) -> Response:
 
 @policies.post("/<int:policy_id>/send")
 @requires(Right.SEND)
-def send_document(policy_id: int) -> Response:
-    """Queue the policy schedule for the client."""
+def send_document(policy_id: int) -> Response | str:
+    """Queue the policy schedule for the client; asks first when the policy covers nothing, or it was sent just now."""
     policy = _found(policy_id)
     letter = sending.policy_document(policy, documents.policy_schedule(policy))
-    return sending.send(letter, back_to=url_for("policies.show", policy_id=policy_id))
+    back_to = url_for("policies.show", policy_id=policy_id)
+    with database() as conn:
+        doubts = confirming.doubts(conn, letter, ended=confirming.ended(policy, office_today()))
+        if doubts:
+            return confirming.ask(doubts, letter, back_to=back_to)
+        return sending.send(letter, back_to=back_to, conn=conn)
 
 
 def find(conn: Connection, policy_id: int) -> Policy | None:
@@ -86,12 +94,27 @@ def search(conn: Connection, text: str, *, edge: Edge) -> Page[Policy]:
     return page_of(found, edge, lambda policy: policy.policy_id)
 
 
-def of_client(conn: Connection, client_id: int) -> list[Policy]:
+def ids_by_number(conn: Connection, text: str, *, limit: int = 8) -> list[int]:
+    """Policies whose number contains the text."""
+    rows = conn.execute(
+        """
+        SELECT policy_id FROM policies WHERE strpos(lower(policy_number), lower(%(text)s)) > 0
+        ORDER BY policy_number LIMIT %(limit)s
+        """,
+        {"text": text, "limit": limit},
+    )
+    return [row[0] for row in rows]
+
+
+def of_client(conn: Connection, client_id: int, *, today: date) -> list[Policy]:
     """A client's policies: those in force first, the next renewal on top."""
     with conn.cursor(row_factory=class_row(Policy)) as cursor:
         return cursor.execute(
-            f"{SELECT} WHERE p.client_id = %s ORDER BY p.status <> 'active', p.ends_on, p.policy_id".encode(),
-            (client_id,),
+            f"""
+            {SELECT} WHERE p.client_id = %(client_id)s
+            ORDER BY NOT (p.status = 'active' AND %(today)s BETWEEN p.starts_on AND p.ends_on), p.ends_on, p.policy_id
+            """.encode(),
+            {"client_id": client_id, "today": today},
         ).fetchall()
 
 

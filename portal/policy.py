@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
+
+
+class Standing(StrEnum):
+    """Where a policy stands on a day. What the office has recorded says nothing of a date that has passed meanwhile."""
+
+    IN_FORCE = "in force"
+    LATER = "starts later"
+    EXPIRED = "expired"
+    LAPSED = "lapsed"
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +39,15 @@ class Policy:
     client_phone: str
     client_address: str
 
+    def standing(self, today: date) -> Standing:
+        """Whether the policy covers anything on that day, and if not, why."""
+        if self.status != "active":
+            return Standing(self.status)
+        if today < self.starts_on:
+            return Standing.LATER
+        return Standing.IN_FORCE if today <= self.ends_on else Standing.EXPIRED
+
     @property
     def is_renewable(self) -> bool:
-        """Whether there is something to renew."""
+        """Whether there is something to renew: also when the last day of cover has just passed."""
         return self.status == "active"

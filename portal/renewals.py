@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from zoneinfo import ZoneInfo
 
-from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask import Blueprint, abort, render_template, request, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import policies, sending, uploads
+from portal import confirming, policies, sending, uploads
 from portal.access import me, requires
 from portal.database import database
 from portal.policy import Policy
-from whatsapp_logs import Right
+from portal.today import office_today
+from whatsapp_logs import Message, Right
 
 renewals = Blueprint("renewals", __name__, url_prefix="/renewals")
 
@@ -44,7 +44,8 @@ def index() -> str:
     today = office_today()
     with database() as conn:
         found = due(conn, today, WINDOWS[chosen], limit=SHOWN)
-    return render_template("renewals.html", policies=found, chosen=chosen, today=today)
+    reminders = latest_reminders([policy.policy_id for policy in found])
+    return render_template("renewals.html", policies=found, chosen=chosen, today=today, reminders=reminders)
 
 
 @renewals.get("/<int:policy_id>")
@@ -56,8 +57,11 @@ def show(policy_id: int) -> str:
 
 @renewals.post("/<int:policy_id>/remind")
 @requires(Right.SEND)
-def remind(policy_id: int) -> Response | tuple[str, int]:
-    """Queue a reminder; the uploaded document is kept and the message queued together, or neither."""
+def remind(policy_id: int) -> Response | str | tuple[str, int]:
+    """Queue a reminder; the uploaded document is kept and the message queued together, or neither.
+
+    Asks first when a reminder went out just now. The document is kept then too, since no form can repeat a chosen file.
+    """
     try:
         paper = uploads.read(request.files.get("document"))
     except uploads.NotAccepted as error:
@@ -66,14 +70,20 @@ def remind(policy_id: int) -> Response | tuple[str, int]:
         policy = policies.find(conn, policy_id) or abort(404)
         if not policy.is_renewable:
             abort(400, f"Policy {policy.policy_number} is {policy.status}; there is nothing to renew.")
+        kept_id = request.form.get("document_id", type=int)
         if paper:
-            _keep(conn, policy_id, paper, uploaded_by=me().username)
-        letter = sending.renewal_reminder(policy, paper)
-        return sending.send(letter, back_to=url_for("renewals.show", policy_id=policy_id), conn=conn)
+            kept_id = _keep(conn, policy_id, paper, uploaded_by=me().username)
+        elif kept_id is not None:
+            paper = _kept(conn, policy_id, kept_id) or abort(404)
+        letter, back_to = sending.renewal_reminder(policy, paper), url_for("renewals.show", policy_id=policy_id)
+        if doubts := confirming.doubts(conn, letter):
+            fields: dict[str, object] = {} if kept_id is None else {"document_id": kept_id}
+            return confirming.ask(doubts, letter, back_to=back_to, fields=fields)
+        return sending.send(letter, back_to=back_to, conn=conn)
 
 
 @renewals.get("/documents/<int:document_id>")
-@requires(Right.SEE)
+@requires(Right.NUMBERS)
 def document(document_id: int) -> Response:
     """An uploaded document, always as a download: it is somebody else's content."""
     with database() as conn:
@@ -84,6 +94,14 @@ def document(document_id: int) -> Response:
     response = Response(content, mimetype=content_type)
     response.headers.set("Content-Disposition", "attachment", filename=filename)
     return response
+
+
+def latest_reminders(policy_ids: list[int]) -> dict[int, Message]:
+    """The last reminder of each of these policies that has one."""
+    found = sending.service().latest_messages(
+        policy_ids=[str(policy_id) for policy_id in policy_ids], message_type="renewal_reminder"
+    )
+    return {int(policy_id): message for policy_id, message in found.items()}
 
 
 def due(conn: Connection, today: date, window: tuple[int, int], *, limit: int) -> list[Policy]:
@@ -99,11 +117,6 @@ def due(conn: Connection, today: date, window: tuple[int, int], *, limit: int) -
         ).fetchall()
 
 
-def office_today() -> date:
-    """Today where the office is."""
-    return datetime.now(ZoneInfo(current_app.config["PORTAL"].timezone)).date()
-
-
 def _page(policy_id: int, *, problem: str | None = None) -> str:
     with database() as conn:
         policy = policies.find(conn, policy_id) or abort(404)
@@ -113,7 +126,9 @@ def _page(policy_id: int, *, problem: str | None = None) -> str:
         policy=policy,
         papers=papers,
         today=office_today(),
+        reminder=latest_reminders([policy_id]).get(policy_id),
         text=sending.reminder_text(policy),
+        text_with_document=sending.reminder_text(policy, with_document=True),
         accept=uploads.ACCEPT,
         problem=problem,
     )
@@ -130,12 +145,24 @@ def _documents(conn: Connection, policy_id: int) -> list[RenewalDocument]:
         ).fetchall()
 
 
-def _keep(conn: Connection, policy_id: int, paper: uploads.Upload, *, uploaded_by: str) -> None:
-    conn.execute(
+def _kept(conn: Connection, policy_id: int, document_id: int) -> uploads.Upload | None:
+    with conn.cursor(row_factory=class_row(uploads.Upload)) as cursor:
+        return cursor.execute(
+            """
+            SELECT filename, content_type, content
+            FROM renewal_documents WHERE document_id = %s AND policy_id = %s
+            """,
+            (document_id, policy_id),
+        ).fetchone()
+
+
+def _keep(conn: Connection, policy_id: int, paper: uploads.Upload, *, uploaded_by: str) -> int:
+    row = conn.execute(
         """
         INSERT INTO renewal_documents (policy_id, filename, content_type, content, sha256, uploaded_by)
         VALUES (%(policy_id)s, %(filename)s, %(content_type)s, %(content)s, sha256(%(content)s), %(uploaded_by)s)
-        ON CONFLICT (policy_id, sha256) DO NOTHING
+        ON CONFLICT (policy_id, sha256) DO UPDATE SET policy_id = EXCLUDED.policy_id  -- nothing, but it tells the id
+        RETURNING document_id
         """,
         {
             "policy_id": policy_id,
@@ -144,4 +171,6 @@ def _keep(conn: Connection, policy_id: int, paper: uploads.Upload, *, uploaded_b
             "content": paper.content,
             "uploaded_by": uploaded_by,
         },
-    )
+    ).fetchone()
+    assert row is not None
+    return int(row[0])

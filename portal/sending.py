@@ -24,7 +24,7 @@ MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
 MAX_NOTICE_CHARACTERS = 600  # of a template's 1024 (63021): the words around it, and the name, need some
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _JUST_NOW = timedelta(minutes=1)
-_FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
+FAILURES = frozenset({Status.FAILED, Status.UNDELIVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def policy_document(policy: Policy, pdf: bytes) -> Letter:
         message_type="policy_document",
         body=document_text(policy),
         media=MediaFile(content=pdf, content_type="application/pdf", filename=f"{policy.policy_number}.pdf"),
-        template=_service().template("policy_document", variables, media_variable="3"),
+        template=service().template("policy_document", variables, media_variable="3"),
         policy_id=policy.policy_id,
         client_id=policy.client_id,
     )
@@ -93,14 +93,14 @@ def general_message(client_id: int, name: str, phone: str, words: str) -> Letter
 
     Where no notice is approved, WhatsApp delivers the bare words within 24 hours of the client's last message only.
     """
-    template = _service().template("general_notice", {"1": _one_line(name), "2": as_sentence(words)})
+    template = service().template("general_notice", {"1": _one_line(name), "2": as_sentence(words)})
     body = words if template is None else notice_text(name, words)
     return Letter(name, Draft(to=phone, message_type="general", body=body, template=template, client_id=client_id))
 
 
 def has_notice() -> bool:
     """Whether words of one's own go out within an approved notice."""
-    return _service().template("general_notice", {}) is not None
+    return service().template("general_notice", {}) is not None
 
 
 def notice_text(name: str, words: str) -> str:
@@ -120,22 +120,25 @@ def as_sentence(words: str) -> str:
     return f"{line}." if line[-1:].isalnum() else line
 
 
+def most_characters() -> int:
+    """How long words of one's own may be."""
+    return MAX_NOTICE_CHARACTERS if has_notice() else MAX_CHARACTERS
+
+
 def problem_with(words: str) -> str | None:
     """What keeps these words from being sent."""
     if not words:
         return "Write a message first."
-    if has_notice():
-        length, most, kind = len(as_sentence(words)), MAX_NOTICE_CHARACTERS, "a notice"
-    else:
-        length, most, kind = len(words), MAX_CHARACTERS, "a WhatsApp message"
+    length, most = len(words), most_characters()
+    kind = "a notice" if has_notice() else "a WhatsApp message"
     return f"The message has {length:,} characters; {kind} may have {most:,}." if length > most else None
 
 
 def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Response:
     """Queue the letter, once per filled-in form, and go back with a word that leads to it in the log."""
-    draft = replace(letter.draft, created_by=me().username, request_key=_request_key(letter.draft))
+    draft = replace(letter.draft, created_by=me().username, request_key=request_key(letter.draft))
     try:
-        message = _service().send(draft, conn=conn)
+        message = service().send(draft, conn=conn)
     except InvalidInput as error:
         if conn is not None:
             conn.rollback()  # What the caller wrote goes with the message.
@@ -143,7 +146,7 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
         return redirect(back_to, 303)
     to = f"{letter.to_name}, {readable_phone(message.recipient)}"
     href, follow = url_for("whatsapp_logs.message", message_id=message.id), "follow it in WhatsApp Logs"
-    if message.status in _FAILURES:
+    if message.status in FAILURES:
         say(f"Not sent to {to}: {message.error_message}", "bad", href=href, link="see it in WhatsApp Logs")
     elif datetime.now(UTC) - message.created_at > _JUST_NOW:
         say(f"This was already queued for {to}; nothing was sent twice", "ok", href=href, link=follow)
@@ -152,7 +155,7 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
     return redirect(back_to, 303)
 
 
-def _request_key(draft: Draft) -> str:
+def request_key(draft: Draft) -> str:
     """The form's one-time key, bound to sender, addressee and content.
 
     Pressing the button twice gives the same key, so one message. A form that was changed after going back gives
@@ -169,8 +172,8 @@ def _request_key(draft: Draft) -> str:
 
 def _reminder_template(variables: dict[str, str], *, with_document: bool) -> Template | None:
     if with_document:
-        return _service().template("renewal_reminder_document", variables, media_variable="4")
-    return _service().template("renewal_reminder", variables)
+        return service().template("renewal_reminder_document", variables, media_variable="4")
+    return service().template("renewal_reminder", variables)
 
 
 def _attached(paper: Upload | None) -> MediaFile | None:
@@ -184,6 +187,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _service() -> WhatsAppService:
-    service: WhatsAppService = current_app.extensions["portal_whatsapp"]
-    return service
+def service() -> WhatsAppService:
+    """The service that this portal sends through."""
+    running: WhatsAppService = current_app.extensions["portal_whatsapp"]
+    return running

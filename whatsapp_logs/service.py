@@ -239,6 +239,11 @@ class WhatsAppService:
         with self.transaction() as conn:
             return related.clients_of(conn, addresses)
 
+    def latest_messages(self, *, policy_ids: Sequence[str], message_type: str) -> dict[str, Message]:
+        """The newest message of this type of each policy, by policy id; a policy without one is not in it."""
+        with self.transaction() as conn:
+            return messages.latest_of_policies(conn, policy_ids, message_type=message_type)
+
     def timeline(self, message_id: int) -> list[StatusEvent]:
         """A message's events in the order in which they happened."""
         with self.transaction() as conn:

@@ -1,6 +1,9 @@
-// Shows a notice as the client will read it while it is being written. Without this script the page shows where the words go.
+// Shows a message as the client will read it while it is being written, and how long it is. Without this script a page says
+// where the words go, and shows what a reminder says with a document and without one.
 const words = document.getElementById("body");
 const preview = document.getElementById("preview");
+const count = document.getElementById("count");
+const file = document.querySelector("input[type=file]");
 
 // As `as_sentence` in portal/sending.py.
 function asSentence(text) {
@@ -8,9 +11,23 @@ function asSentence(text) {
   return /[\p{L}\p{N}]$/u.test(line) ? `${line}.` : line;
 }
 
-function show() {
-  preview.textContent = asSentence(words.value) || "…";
+function showWords() {
+  if (preview) preview.textContent = asSentence(words.value) || "…";
+  count.textContent = `${words.value.length} of ${words.maxLength} characters`;
+  count.hidden = false;
 }
 
-words.addEventListener("input", show);
-show(); // What the browser has kept of a reloaded page.
+function showVariant() {
+  document.getElementById("with-document").hidden = !file.files.length;
+  document.getElementById("without-document").hidden = file.files.length > 0;
+}
+
+// At once too: the browser keeps what was typed and chosen on a reloaded page.
+if (words) {
+  words.addEventListener("input", showWords);
+  showWords();
+}
+if (file) {
+  file.addEventListener("change", showVariant);
+  showVariant();
+}

@@ -60,6 +60,7 @@ def preview(html: str) -> str:
         ("Does Thursday suit you?", "Does Thursday suit you?"),
         ("नमस्ते, आपका दावा स्वीकार हो गया है।", "नमस्ते, आपका दावा स्वीकार हो गया है।"),
         ("x" * 599 + ".", "x" * 599 + "."),
+        ("x" * 600, "x" * 600 + "."),
     ],
 )
 def test_the_log_holds_the_notice_word_for_word_as_whatsapp_fills_it_in(
@@ -93,7 +94,8 @@ def test_too_long_a_notice_is_said_beside_the_field_with_the_words_kept(noticing
     answer = agent.submit("/clients/2", "/clients/2/message", body="y" * 601)
     assert answer.status_code == 400
     assert 'aria-describedby="problem window"' in answer.text
-    assert "The message has 602 characters; a notice may have 600." in answer.text
+    assert 'maxlength="600"' in answer.text
+    assert "The message has 601 characters; a notice may have 600." in answer.text
     assert "y" * 601 + "</textarea>" in answer.text
     assert "y" * 601 + "." in preview(answer.text)
     assert noticing.message_count() == before
@@ -166,14 +168,14 @@ def test_a_failed_message_is_sent_again_to_the_corrected_number(
 
 def test_a_document_refused_for_its_number_goes_with_the_corrected_message(on_the_wire: Office) -> None:
     person = signed_in(on_the_wire)
-    on_the_wire.row("UPDATE clients SET phone = '+44 1' WHERE client_id = 2 RETURNING 1")
-    (policy_id,) = on_the_wire.row("SELECT policy_id FROM policies WHERE client_id = 2 LIMIT 1")
+    on_the_wire.row("UPDATE clients SET phone = '+44 1' WHERE client_id = 4 RETURNING 1")
+    (policy_id,) = on_the_wire.row("SELECT policy_id FROM policies WHERE client_id = 4 LIMIT 1")
     person.submit(f"/policies/{policy_id}", f"/policies/{policy_id}/send")
     refused = on_the_wire.newest()
     assert (refused.status, refused.error_code) == (Status.FAILED, "invalid_number")
 
-    details = {"name": "Oliver Bennett", "phone": "07700 900778", "email": "", "address": "1 Quay Road"}
-    person.submit("/clients/2/edit", "/clients/2/edit", **details)
+    details = {"name": "Kwame Asante", "phone": "07700 900778", "email": "", "address": "1 Quay Road"}
+    person.submit("/clients/4/edit", "/clients/4/edit", **details)
     page = f"/whatsapp_logs/messages/{refused.id}"
     question = person.submit(page, f"{page}/resend")
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', question.text))

@@ -64,6 +64,52 @@ def test_each_figure_of_the_dashboard_is_the_length_of_the_list_it_leads_to(brow
         assert person.get(path).text.count("<tr>") - 1 == int(figure)
 
 
+def test_renewals_show_who_was_reminded_when_and_how_that_went(office: Office, browser: Open) -> None:
+    person = browser("arjun.agent")
+    (policy_id,) = office.row(
+        """
+        SELECT p.policy_id FROM policies AS p WHERE p.status = 'active' AND p.ends_on BETWEEN current_date + 1 AND current_date + 29
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.policy_id = p.policy_id) LIMIT 1
+        """
+    )
+    row = rf"/policies/{policy_id}\".*?</tr>"
+
+    def shown() -> str:
+        found = re.search(row, person.get("/renewals/").text, re.DOTALL)
+        assert found
+        return found[0]
+
+    assert "Not yet" in shown()
+    assert "Send reminder" in shown()
+    person.submit(f"/renewals/{policy_id}", f"/renewals/{policy_id}/remind")
+    assert "Queued" in shown()
+    assert "Send again" in shown()
+    assert "Reminded already" in person.get(f"/renewals/{policy_id}").text
+
+
+def test_a_policy_is_in_force_only_between_its_dates(office: Office, browser: Open) -> None:
+    person = browser("arjun.agent")
+    (expired, number) = office.row(
+        "SELECT policy_id, policy_number FROM policies WHERE status = 'active' AND ends_on < current_date LIMIT 1"
+    )
+    assert '<span class="tag expired">Expired</span>' in person.get(f"/policies/{expired}").text
+    search = person.get(f"/clients/?q={number}").text
+    (in_force,) = office.row(
+        """
+        SELECT count(*) FROM policies WHERE client_id = (SELECT client_id FROM policies WHERE policy_id = %(expired)s)
+          AND status = 'active' AND current_date BETWEEN starts_on AND ends_on
+        """,
+        expired=expired,
+    )
+    assert f'class="num">{in_force}</td>' in search
+
+
+def test_the_renewal_page_shows_what_goes_out_with_a_document_and_without(browser: Open) -> None:
+    html = browser("arjun.agent").get("/renewals/4").text
+    assert re.search(r"<h3>Without a document</h3><blockquote[^>]*>[^<]*Please contact us to renew", html)
+    assert re.search(r"<h3>With a document</h3><blockquote[^>]*>[^<]*The renewal papers are attached", html)
+
+
 def test_renewals_come_soonest_first(browser: Open) -> None:
     days = re.findall(r'<time datetime="([0-9-]+)"', browser("arjun.agent").get("/renewals/?due=90").text)
     assert len(days) > 20
@@ -141,3 +187,13 @@ def test_a_page_says_that_the_database_is_away_and_shows_no_zeros(office: Office
 
 def test_health_says_ok_to_anybody(browser: Open) -> None:
     assert browser(None).get("/health").text == "ok\n"
+
+
+@pytest.mark.parametrize("text", ["Mrs Thompson", "thompson grace"])
+def test_the_log_finds_a_client_by_the_name_that_people_say(office: Office, browser: Open, text: str) -> None:
+    (client_id,) = office.row("SELECT client_id FROM clients WHERE name = 'Grace Thompson'")
+    person = browser("arjun.agent")
+    token = re.search(r'name="csrf_token" value="([^"]+)"', person.get("/whatsapp_logs").text)
+    assert token
+    answer = person.client.post("/whatsapp_logs", data={"whom": text, "csrf_token": token[1]})
+    assert answer.headers["Location"] == f"/whatsapp_logs?client={client_id}"

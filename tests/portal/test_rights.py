@@ -83,6 +83,28 @@ def test_a_viewer_finds_no_full_phone_number_on_any_page(office: Office, browser
     assert phone[-4:] in browser("vera.viewer").get("/clients/1").text
 
 
+def test_a_viewer_sees_neither_address_nor_e_mail_and_opens_no_document(office: Office, browser: Open) -> None:
+    email, address = office.row("SELECT email, address FROM clients WHERE client_id = 1")
+    (document_id,) = office.row(
+        """
+        INSERT INTO renewal_documents (policy_id, filename, content_type, content, sha256, uploaded_by)
+        VALUES (1, 'offer.pdf', 'application/pdf', 'x', sha256('viewer'), 'anna.admin') RETURNING document_id
+        """
+    )
+    street, town = str(address).splitlines()
+    viewer = browser("vera.viewer")
+    for page in ("/clients/", "/clients/1", "/policies/1", "/renewals/1"):
+        text = viewer.get(page).text
+        assert str(email) not in text
+        assert street not in text
+        assert f">{town}<" not in text
+        assert "document.pdf" not in text
+        assert "/renewals/documents/" not in text
+    for document in ("/policies/1/document.pdf", f"/renewals/documents/{document_id}"):
+        assert viewer.get(document).status_code == 403
+        assert browser("clara.compliance").get(document).status_code == 200
+
+
 def test_a_viewer_cannot_find_out_a_number_by_searching_its_digits(office: Office, browser: Open) -> None:
     (phone,) = office.row("SELECT phone FROM clients WHERE client_id = 1")
     search = f"/clients/?q={str(phone)[-6:]}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 
 import pytest
 from flask import url_for
@@ -48,21 +50,21 @@ def test_a_policy_document_is_queued_with_its_pdf_template_and_links(office: Off
 
 def test_after_sending_a_word_leads_to_the_message_and_is_said_once(office: Office, browser: Open) -> None:
     person = browser("arjun.agent")
-    person.submit("/policies/1", "/policies/1/send")
+    person.submit("/policies/14", "/policies/14/send")
     with office.app.test_request_context():
         href = url_for("whatsapp_logs.message", message_id=office.newest().id)
     link = f'<a href="{href}">follow it in WhatsApp Logs</a>'
-    page = person.get("/policies/1").text
-    assert "Queued for Asha Rao, +44 7700 900200" in page
+    page = person.get("/policies/14").text
+    assert "Queued for Isabel García, " in page
     assert link in page
-    assert link not in person.get("/policies/1").text
+    assert link not in person.get("/policies/14").text
 
 
 def test_sending_a_form_twice_makes_one_message(office: Office, browser: Open) -> None:
     person = browser("arjun.agent")
-    fields = person.hidden_fields("/policies/2", "/policies/2/send")
+    fields = person.hidden_fields("/policies/15", "/policies/15/send")
     before = office.message_count()
-    answers = [person.post("/policies/2/send", fields).status_code for _ in range(3)]
+    answers = [person.post("/policies/15/send", fields).status_code for _ in range(3)]
     assert answers == [303, 303, 303]
     assert office.message_count() == before + 1
 
@@ -84,11 +86,97 @@ def test_fault_19_a_form_sent_by_eight_threads_at_once_makes_one_message(office:
     assert office.message_count() == before + 1
 
 
-def test_opening_the_page_again_makes_a_new_message_possible(office: Office, browser: Open) -> None:
+def test_a_document_sent_just_now_is_asked_about_and_sent_again_when_confirmed(office: Office, browser: Open) -> None:
     person, before = browser("arjun.agent"), office.message_count()
-    for _ in range(2):
-        person.submit("/policies/2", "/policies/2/send")
+    assert person.submit("/policies/10", "/policies/10/send").status_code == 303
+    question = person.submit("/policies/10", "/policies/10/send")
+    assert question.status_code == 200
+    assert re.search(r"This was sent \d+ s ago \(Queued\)\. Send it again\?", question.text)
+    assert office.message_count() == before + 1
+    again = hidden_fields_of(question.text)
+    assert [person.post("/policies/10/send", again).status_code for _ in range(2)] == [303, 303]
     assert office.message_count() == before + 2
+
+
+def test_a_confirmation_counts_for_what_was_asked_only(office: Office, browser: Open) -> None:
+    person, before = browser("arjun.agent"), office.message_count()
+    person.submit("/policies/11", "/policies/11/send")
+    questions = [hidden_fields_of(person.submit("/policies/11", "/policies/11/send").text) for _ in range(2)]
+    answers = [person.post("/policies/11/send", fields).status_code for fields in questions]
+    assert answers == [303, 200]  # the second was asked before the first was sent again
+    assert office.message_count() == before + 2
+
+
+def test_of_two_people_who_send_the_same_at_once_one_is_asked(office: Office, browser: Open) -> None:
+    forms = []
+    for username in ("arjun.agent", "anna.admin"):
+        person = browser(username)
+        forms.append((person, person.hidden_fields("/policies/12", "/policies/12/send")))
+    before = office.message_count()
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(lambda form: form[0].post("/policies/12/send", form[1]).status_code, forms))
+    assert sorted(answers) == [200, 303]
+    assert office.message_count() == before + 1
+
+
+def test_a_reminder_sent_just_now_is_asked_about_and_keeps_its_document(office: Office, browser: Open) -> None:
+    person, path = browser("arjun.agent"), "/renewals/13/remind"
+    office.row("UPDATE policies SET status = 'active' WHERE policy_id = 13 RETURNING 1")
+    person.submit("/renewals/13", path)
+    question = person.submit("/renewals/13", path, document=(io.BytesIO(PDF + b"13"), "offer.pdf"))
+    assert "Send it again?" in question.text
+    assert "offer.pdf" in question.text
+    assert person.post(path, hidden_fields_of(question.text)).status_code == 303
+    message = office.newest()
+    assert (message.media_filename, message.policy_id) == ("offer.pdf", "13")
+    assert "The renewal papers are attached." in (message.body or "")
+
+
+def test_another_policys_paper_cannot_be_named_in_the_form(office: Office, browser: Open) -> None:
+    person = browser("arjun.agent")
+    person.submit("/renewals/5", "/renewals/5/remind", document=(io.BytesIO(PDF + b"of 5"), "five.pdf"))
+    (document_id,) = office.row("SELECT max(document_id) FROM renewal_documents")
+    assert person.submit("/renewals/4", "/renewals/4/remind", document_id=document_id).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "status", "says"),
+    [
+        (-400, -35, "lapsed", "This policy ended on"),
+        (-400, -2, "active", "This policy ended on"),
+        (-100, 200, "cancelled", "This policy was cancelled"),
+        (30, 395, "active", "This policy starts on"),
+    ],
+)
+def test_the_document_of_a_policy_that_covers_nothing_is_sent_only_when_confirmed(
+    office: Office, browser: Open, starts: int, ends: int, status: str, says: str
+) -> None:
+    (policy_id,) = office.row(
+        """
+        INSERT INTO policies (client_id, policy_number, product, insurer, insured, sum_insured, excess, premium, currency,
+                              starts_on, ends_on, status)
+        SELECT client_id, %(number)s, product, insurer, insured, sum_insured, excess, premium, currency,
+               current_date + %(starts)s, current_date + %(ends)s, %(status)s
+        FROM policies WHERE policy_id = 1 RETURNING policy_id
+        """,
+        number=f"T-{starts}{ends}{status}",
+        starts=starts,
+        ends=ends,
+        status=status,
+    )
+    person, before, path = browser("arjun.agent"), office.message_count(), f"/policies/{policy_id}"
+    question = person.submit(path, f"{path}/send")
+    assert says in question.text
+    assert office.message_count() == before
+    assert person.post(f"{path}/send", hidden_fields_of(question.text)).status_code == 303
+    assert office.message_count() == before + 1
+    office.row("DELETE FROM policies WHERE policy_id = %(policy_id)s RETURNING 1", policy_id=policy_id)
+
+
+def hidden_fields_of(html: str) -> dict[str, object]:
+    """The hidden fields of the form in the middle of a page."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', html.split("<main")[1])
+    return {name: unescape(value) for name, value in found}
 
 
 def test_words_changed_after_going_back_are_not_swallowed_as_a_double(office: Office, browser: Open) -> None:
@@ -103,7 +191,7 @@ def test_words_changed_after_going_back_are_not_swallowed_as_a_double(office: Of
 @pytest.mark.parametrize("key", ["", "short", "x" * 65, "has spaces in the key"])
 def test_a_form_without_a_proper_key_is_refused(office: Office, browser: Open, key: str) -> None:
     before = office.message_count()
-    answer = browser("arjun.agent").submit("/policies/2", "/policies/2/send", request_key=key)
+    answer = browser("arjun.agent").submit("/policies/15", "/policies/15/send", request_key=key)
     assert answer.status_code == 400
     assert office.message_count() == before
 
@@ -173,6 +261,8 @@ def test_a_reminder_carries_the_uploaded_document(
 ) -> None:
     person = browser("arjun.agent")
     answer = person.submit("/renewals/5", "/renewals/5/remind", document=(io.BytesIO(content), filename))
+    if "Send it again?" in answer.text:  # the parameters before this one have just sent theirs
+        answer = person.post("/renewals/5/remind", hidden_fields_of(answer.text))
     assert answer.status_code == 303
     message = office.newest()
     assert (message.media_filename, message.media_content_type) == (filename, content_type)

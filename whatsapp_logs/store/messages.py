@@ -89,6 +89,21 @@ def many(conn: Connection[Any], ids: Sequence[int]) -> list[Message]:
     )
 
 
+def latest_of_policies(conn: Connection[Any], policy_ids: Sequence[str], *, message_type: str) -> dict[str, Message]:
+    """The newest outgoing message of this type of each of these policies that has one, in one statement."""
+    with _portal_ids(MessageFilter(policy_id="given")):
+        found = _fetch(
+            conn,
+            f"""
+            SELECT DISTINCT ON (m.policy_id) {_COLUMNS} FROM {_SOURCE}
+            WHERE m.policy_id = ANY (%(policy_ids)s) AND m.message_type = %(message_type)s AND m.direction = 'outbound'
+            ORDER BY m.policy_id, m.created_at DESC, m.id DESC
+            """,
+            {"policy_ids": list(policy_ids), "message_type": message_type},
+        )
+    return {message.policy_id: message for message in found if message.policy_id is not None}
+
+
 def media_variable(conn: Connection[Any], message_id: int) -> str | None:
     """The template placeholder that takes this message's document link."""
     row = conn.execute(
