@@ -9,7 +9,7 @@ from flask import Flask, url_for
 from portal import clients, policies
 from portal.access import current_person
 from portal.database import database
-from whatsapp_logs import Viewer, WhatsAppLogs, WhatsAppService
+from whatsapp_logs import Found, Viewer, WhatsAppLogs, WhatsAppService
 
 
 def move_in(app: Flask, service: WhatsAppService) -> None:
@@ -24,6 +24,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         policy_url=lambda policy_id: url_for("policies.show", policy_id=policy_id),
         client_names=_client_names,
         policy_names=_policy_numbers,
+        find=_find,
         probes_below="",
     )
 
@@ -44,6 +45,11 @@ def _client_phone(client_id: str) -> str | None:
     with database() as conn:
         client = clients.find(conn, int(client_id)) if client_id.isdecimal() else None
     return client.phone if client else None
+
+
+def _find(text: str) -> Found:
+    with database() as conn:
+        return Found(client_ids=clients.ids_by_name(conn, text), policy_ids=policies.ids_by_number(conn, text))
 
 
 def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whatsapp_logs.config import Config as Config
+    from whatsapp_logs.filters import Found as Found
     from whatsapp_logs.filters import MessageFilter as MessageFilter
     from whatsapp_logs.message import Draft as Draft
     from whatsapp_logs.message import MediaFile as MediaFile
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Config": "config",
     "Draft": "message",
+    "Found": "filters",
     "MediaFile": "message",
     "Message": "message",
     "MessageFilter": "filters",

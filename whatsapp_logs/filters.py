@@ -95,6 +95,14 @@ class MessageFilter:
         return wanted
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The clients and policies that a portal knows by somebody's words, the likeliest first; ids in its key types or as text."""
+
+    client_ids: Sequence[str | int] = ()
+    policy_ids: Sequence[str | int] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in the list: after the message of that creation time and id (newest first)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 import phonenumbers
 
@@ -41,6 +42,7 @@ def search_digits(text: str) -> str:
     """The digits to look for when somebody types a number in any form (+91…, 0091…, 091…, blanks, last digits)."""
     if len(text) > _MAX_TEXT:
         raise InvalidInput("phone", "This is too long for a phone number.")
+    text = unicodedata.normalize("NFKC", text)  # full-width digits, as some keyboards write them
     digits = "".join(re.findall(r"\d", text.replace("(0)", ""), re.ASCII))
     digits = digits.removeprefix("011") if digits.startswith("011") and len(digits) > 11 else digits
     if len(digits) >= _WHOLE_NUMBER_DIGITS:  # a trunk or international prefix; in a shorter part a zero is a zero

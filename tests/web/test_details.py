@@ -38,6 +38,7 @@ def test_a_viewer_cannot_guess_a_number_digit_by_digit(logged, signed_in):
     for part in ("900123", "00900123", "7700900"):
         answer = viewer.post("/whatsapp_logs", data={"phone": part}, follow_redirects=True)
         assert rows(answer) == []
+        assert part == "7700900" or "You may search by the whole number only." in words(answer)
     answer = viewer.post("/whatsapp_logs", data={"phone": "07700 900123"}, follow_redirects=True)
     assert rows(answer) == [wanted.id]
 

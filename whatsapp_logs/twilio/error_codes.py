@@ -40,8 +40,8 @@ def explain(code: str | None) -> Advice | None:
     return _catalogue().get(code) or Advice(
         code,
         f"Error {code}",
-        "Twilio reported a code that this program does not know yet.",
-        "Read Twilio's text; if it repeats, tell the administrator.",
+        "Twilio reported a code that this program does not know yet",
+        "Read Twilio's text; if it repeats, tell the administrator",
         "later",
         TWILIO,
         is_known=False,

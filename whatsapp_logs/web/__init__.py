@@ -9,6 +9,7 @@ from flask import Blueprint, Flask, Response
 
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ServiceNotAvailable
+from whatsapp_logs.filters import Found
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import access, api, callbacks, errors, health, media, pages, probes, reconciliations, widgets
@@ -22,6 +23,7 @@ STRICT_CSP = (
 
 Names = Callable[[Iterable[str]], Mapping[str, str]]
 Link = Callable[[str], str | None]
+Find = Callable[[str], Found]
 
 
 class WhatsAppLogs:
@@ -42,6 +44,7 @@ class WhatsAppLogs:
         self.policy_url: Link = lambda _id: None
         self.client_names: Names = lambda _ids: {}
         self.policy_names: Names = lambda _ids: {}
+        self.find: Find | None = None
         self.simulator_url: str | None = None
         self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
@@ -69,6 +72,7 @@ class WhatsAppLogs:
         client_phone: Link | None = None,
         client_names: Names | None = None,
         policy_names: Names | None = None,
+        find: Find | None = None,
         probes_below: str = "/whatsapp",
         csp: str | None = STRICT_CSP,
     ) -> None:
@@ -79,6 +83,7 @@ class WhatsAppLogs:
         `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
         `probes_below` is where /livez, /readyz and /metrics go: "" puts them at the portal's root.
         `client_phone(id)` is the client's number by now: a message that failed is sent again to that one.
+        `find(text)` tells which clients and policies somebody's words mean: a name, part of a policy number.
         """
         self.current_user = current_user
         self.layout = layout or self.layout
@@ -86,6 +91,7 @@ class WhatsAppLogs:
         self.sign_in_url = sign_in_url
         self.client_url, self.policy_url = client_url or self.client_url, policy_url or self.policy_url
         self.client_phone = client_phone or self.client_phone
+        self.find = find
         self.client_names, self.policy_names = client_names or self.client_names, policy_names or self.policy_names
         app.extensions["whatsapp_logs"] = self
 

@@ -14,7 +14,7 @@ from flask import request, session, url_for
 
 from whatsapp_logs import phone
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import InvalidInput, MessageNotFound
+from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
 from whatsapp_logs.rights import Right, Viewer
@@ -122,7 +122,10 @@ def searched_phone(text: str) -> str:
         return phone.from_provider(text)
     if viewer().may(Right.NUMBERS):
         return phone.search_digits(text)
-    return phone.to_address(text, region=current.service().config.default_region)
+    try:
+        return phone.to_address(text, region=current.service().config.default_region)
+    except InvalidPhone as error:
+        raise InvalidInput("phone", "You may search by the whole number only.") from error
 
 
 def zone(person: Viewer) -> ZoneInfo:

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import current, details, listing, refreshes, widgets, words
+from whatsapp_logs.web import current, details, finding, listing, refreshes, widgets, words
 from whatsapp_logs.web.access import requires
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
@@ -46,9 +46,19 @@ def page() -> str | BaseResponse:
 
 @requires(Right.SEE)
 def search() -> BaseResponse | tuple[str, int]:
-    """The filter form, sent by POST so that a phone number never stands in an address; what cannot be used is said beside it."""
+    """The filter form, sent by POST so that a phone number never stands in an address; what cannot be used is said beside it.
+
+    A client's name never stands in an address either: several of one name are chosen from on the page that answers.
+    """
     try:
-        return redirect(asked_by_form(request.form.to_dict(flat=False)).url(), 303)
+        here = asked_by_form(request.form.to_dict(flat=False))
+        whom = request.form.get("whom", "").strip()
+        if whom and current.extension().find is not None:
+            choices = finding.choices(here, whom)
+            if len(choices) > 1:
+                return _render(_PAGE, listing.read(current.service(), here), choices=choices, typed=request.form), 200
+            here = choices[0].asked
+        return redirect(here.url(), 303)
     except InvalidInput as problem:
         found = listing.read(current.service(), asked_for_everything())
         return _render(_PAGE, found, run=refreshes.worth_showing(), problem=problem, typed=request.form), 400
@@ -79,6 +89,6 @@ def _render(template: str, found: listing.Listing, **more: Any) -> str:
         wanted=found.asked.wanted,
         types=found.types,
         seen=seen,
-        **words.names(found.rows),
+        **words.names(found.rows, wanted=found.asked.wanted),
         **more,
     )

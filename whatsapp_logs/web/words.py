@@ -10,6 +10,7 @@ from flask import g
 
 from whatsapp_logs import phone
 from whatsapp_logs.errors import DatabaseAway
+from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.send import may_send_again
@@ -18,7 +19,7 @@ from whatsapp_logs.web import access, asking, assets, current, format
 
 # What a template may be given or not; named here, so that a portal may have its Jinja refuse undefined names.
 _UNLESS_GIVEN = dict.fromkeys(
-    ("client", "first", "heading", "latest", "notice", "oob", "policy", "problem", "refused", "run", "typed")
+    ("choices", "client", "first", "heading", "latest", "notice", "oob", "policy", "problem", "refused", "run", "typed")
 )
 
 
@@ -88,6 +89,7 @@ def for_templates() -> dict[str, Any]:
     return {
         **_UNLESS_GIVEN,
         "layout": extension.layout,
+        "has_find": extension.find is not None,
         "w": None if person is None else Words(person),
         "f": format,
         "explain": explain,
@@ -102,9 +104,10 @@ def for_templates() -> dict[str, Any]:
     }
 
 
-def names(messages: Iterable[Message]) -> dict[str, Any]:
+def names(messages: Iterable[Message], *, wanted: MessageFilter | None = None) -> dict[str, Any]:
     """What belongs to these messages: the portal's names and links for their clients and policies, and their repetitions.
 
+    `wanted` is the list's filter, whose client and policy are named too.
     `client_of(message)` is the client's id; an answer's is known from what was sent to its number before.
     """
     extension = current.extension()
@@ -116,13 +119,16 @@ def names(messages: Iterable[Message]) -> dict[str, Any]:
     def client_of(message: Message) -> str | None:
         return message.client_id or known.get(message.sender or "")
 
-    clients = sorted({client_id for row in rows if (client_id := client_of(row)) is not None})
-    policies = sorted({row.policy_id for row in rows if row.policy_id is not None})
+    clients = {client_id for row in rows if (client_id := client_of(row)) is not None}
+    policies = {row.policy_id for row in rows if row.policy_id is not None}
+    if wanted is not None:
+        clients |= {wanted.client_id} - {""}
+        policies |= {wanted.policy_id} - {""}
     return {
         "client_of": client_of,
         "sent_again": current.service().sent_again(failed) if failed else {},
-        "clients": _asked_for(extension.client_names, clients),
-        "policies": _asked_for(extension.policy_names, policies),
+        "clients": _asked_for(extension.client_names, sorted(clients)),
+        "policies": _asked_for(extension.policy_names, sorted(policies)),
         "client_url": extension.client_url,
         "policy_url": extension.policy_url,
     }
