@@ -191,6 +191,18 @@ def test_a_message_that_is_just_being_handed_over_is_not_taken_for_a_stranger(
     assert len(all_messages(service)) == 1
 
 
+def test_a_message_that_is_proved_not_to_be_at_twilio_holds_no_stranger_back(
+    service: WhatsAppService, simulator: Simulator
+) -> None:
+    waiting = queue_one(service, CUSTOMER)
+    simulator.settings.create_error = "429"
+    service.deliver([waiting])
+    simulator.settings.create_error = None
+    send_without_us(simulator, service)
+    assert reconcile(service).imported == 1
+    assert service.message(waiting).provider_id is None
+
+
 def test_text_messages_and_other_numbers_of_the_account_are_not_this_logs(
     service: WhatsAppService, simulator: Simulator
 ) -> None:

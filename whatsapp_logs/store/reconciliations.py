@@ -284,12 +284,16 @@ def of_day(conn: Connection[Any], begin: datetime, end: datetime) -> dict[str, K
 
 
 def waiting_since(conn: Connection[Any], recipients: Iterable[str]) -> dict[str, datetime]:
-    """Which of these recipients have messages of ours that the provider has not confirmed to have, and since when."""
+    """Which of these recipients have messages of ours that are being handed over, or whose answer was lost, and since when.
+
+    A message that nobody has claimed is proved not to be at the provider.
+    """
     rows = conn.execute(
         """
         SELECT m.recipient, min(m.created_at)
         FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status IN ('scheduled', 'queued') AND m.provider_id IS NULL AND m.recipient = ANY (%(recipients)s)
+        WHERE r.status IN ('scheduled', 'queued') AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
+          AND m.recipient = ANY (%(recipients)s)
         GROUP BY m.recipient
         """,
         {"recipients": list(recipients)},
