@@ -82,3 +82,31 @@ def test_without_scripts_the_notice_is_sent_all_the_same(open_client: Callable[.
     page.get_by_label("Message to Oliver Bennett").fill(TYPED)
     page.get_by_role("button", name="Send message").click()
     expect(page.get_by_text("Queued for Oliver Bennett")).to_be_visible()
+
+
+def test_the_length_is_counted_while_it_is_typed_and_ends_where_the_notice_does(
+    open_client: Callable[..., Page],
+) -> None:
+    page = open_client(scripts=True)
+    page.get_by_label("Message to Oliver Bennett").fill("the repairer")
+    expect(page.get_by_text("12 of 600 characters")).to_be_visible()
+    page.get_by_label("Message to Oliver Bennett").fill("")
+    page.get_by_label("Message to Oliver Bennett").press_sequentially("x" * 3)
+    expect(page.get_by_text("3 of 600 characters")).to_be_visible()
+
+
+def test_the_reminder_shown_is_the_one_that_goes_out_once_a_file_is_chosen(open_client: Callable[..., Page]) -> None:
+    page = open_client(scripts=True)
+    page.goto("/renewals/4")
+    expect(page.get_by_text("Please contact us to renew it in time.")).to_be_visible()
+    expect(page.get_by_text("The renewal papers are attached.")).to_be_hidden()
+    page.get_by_label("Document").set_input_files({"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1"})
+    expect(page.get_by_text("The renewal papers are attached.")).to_be_visible()
+    expect(page.get_by_text("Please contact us to renew it in time.")).to_be_hidden()
+
+
+def test_without_scripts_both_reminders_are_shown_by_their_headings(open_client: Callable[..., Page]) -> None:
+    page = open_client(scripts=False)
+    page.goto("/renewals/4")
+    for heading in ("Without a document", "With a document"):
+        expect(page.get_by_role("heading", name=heading)).to_be_visible()
