@@ -129,7 +129,7 @@ def test_a_failed_message_is_sent_again_after_a_question(service, sent, visit: V
     report(service, sent[4], "failed", error_code="63016")
     page = visit("agent", "/whatsapp_logs")
     page.locator(f"#wl-open-{sent[4].id}").click()
-    expect(page.locator(".wl-advice")).to_contain_text("24-hour window closed")
+    expect(page.locator(".wl-advice")).to_contain_text("24-hour window has closed")
     page.get_by_role("button", name="Send again…").click()
     expect(page.locator("#wl-message-title")).to_have_text("Send this message again?")
     expect(page.locator("#wl-message-title")).to_be_focused()
@@ -163,7 +163,7 @@ def test_axe_finds_nothing(service, sent, visit: Visit, dark):
     report(service, sent[1], "read")
     report(service, sent[2], "delivered")
     page = visit("agent", "/whatsapp_logs", dark=dark)
-    page.locator("details summary").first.click()
+    page.locator(".wl-more summary").click()
     assert violations(page) == []
     page.locator(f"#wl-open-{sent[0].id}").click()
     expect(page.locator("#wl-message-title")).to_be_focused()
@@ -219,3 +219,27 @@ def test_times_are_shown_in_the_browsers_zone(service, sent, visit: Visit):
 def violations(page: Page) -> list[tuple[str, list[str]]]:
     found = Axe().run(page, options={"runOnly": _AXE_TAGS}).response["violations"]
     return [(one["id"], [str(node["target"]) for node in one["nodes"]]) for one in found]
+
+
+def test_on_a_phone_the_first_message_is_on_the_first_screen_and_filters_unfold(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs", width=390, height=844)
+    first = page.locator(f"#wl-row-{sent[-1].id}").bounding_box()
+    assert first
+    assert first["y"] + first["height"] < 844
+    expect(page.locator("#wl-phone")).to_be_hidden()
+    page.get_by_text("Filter", exact=True).click()
+    expect(page.locator("#wl-phone")).to_be_visible()
+
+
+def test_escape_leaves_the_search(sent, visit: Visit):
+    page = visit("agent", "/whatsapp_logs")
+    page.keyboard.press("/")
+    page.keyboard.press("Escape")
+    expect(page.locator("#wl-phone")).not_to_be_focused()
+
+
+def test_a_message_on_its_own_page_keeps_its_heading_while_it_changes(service, sent, visit: Visit):
+    page = visit("agent", f"/whatsapp_logs/messages/{sent[0].id}")
+    report(service, sent[0], "delivered")
+    expect(page.locator(".wl-now")).to_contain_text("Delivered")
+    expect(page.locator("h1#wl-message-title")).to_be_visible()

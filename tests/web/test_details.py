@@ -105,7 +105,7 @@ def test_an_error_says_what_it_means_and_what_to_do(logged, agent):
     message = logged("failed", error_code="63016", error_message="Outside the allowed window")
     text = words(agent.get(f"/whatsapp_logs/messages/{message.id}"))
     for part in (
-        "24-hour window closed",
+        "The 24-hour window has closed",
         "What to do: Send an approved template",
         "63016",
         "at our end",

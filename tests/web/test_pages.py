@@ -29,7 +29,7 @@ def test_a_row_says_all_that_matters(logged, agent):
         "+44 7700 900123",
         "Policy document",
         "Undelivered",
-        "Number is not on WhatsApp",
+        "The customer’s number is not on WhatsApp",
         "Your policy",
     ):
         assert part in text
@@ -284,3 +284,16 @@ def test_pages_hold_nothing_inline(logged, agent):
     for path in ("/whatsapp_logs", f"/whatsapp_logs/messages/{message.id}", "/whatsapp_logs/unmatched"):
         text = agent.get(path).text
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", text), path
+
+
+def test_addresses_that_people_type_lead_to_the_page(agent):
+    for path in ("/whatsapp_logs/", "/whatsapp_logs/refresh_all"):
+        answer = agent.get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/whatsapp_logs"), path
+
+
+def test_an_old_day_is_said_once(logged, agent):
+    logged("read", at=datetime.now(UTC) - timedelta(days=20))
+    text = re.search(r'<td role="cell" class="wl-time">(.*?)</time>', agent.get("/whatsapp_logs").text, re.DOTALL)
+    assert text
+    assert re.search(r">\d\d? \w{3}<small>\d\d:\d\d</small>", text[1])

@@ -42,7 +42,7 @@ def test_the_card_shows_figures_and_the_last_failures(service, signed_in):
         service.send(Draft(to="+447700900123", body=str(n)))
     service.record([StatusReport(provider_status="failed", message_id=1, error_code="63003")], source=Source.CALLBACK)
     home = signed_in("agent").get("/home").text
-    assert "Number is not on WhatsApp" in home
+    assert "The customer’s number is not on WhatsApp" in home
     assert home.count("<script") == 3  # once, however many widgets a page has
     links = [unescape(link) for link in re.findall(r'<dd[^>]*><a href="([^"]+)"[^>]*>(?:2|1)<', home)]
     assert [len(re.findall(r'id="wl-row-', signed_in("agent").get(link).text)) for link in links] == [2, 1, 2]

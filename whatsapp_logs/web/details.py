@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
@@ -177,12 +178,15 @@ def _render(shown: Message, **more: Any) -> str:
     g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
     advice, correction = explain(shown.error_code), _correction(shown)
+    # A page of its own stays one with its own heading, whatever of it is fetched anew.
+    on_own_page = urlsplit(request.headers.get("HX-Current-URL", "")).path.startswith(url_for(".page") + "/messages/")
     needs_correction = _needs_correction(advice) and not correction["is_corrected"]
     events, belonging = current.service().timeline(shown.id), words.names([shown])
     may_resend = may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction
     return render_template(
         f"whatsapp_logs/{template}",
         message=shown,
+        heading="h1" if on_own_page else None,
         events=events,
         lines=timeline.lines(shown, events, zone=words.Words(viewer()).zone),
         advice=advice,

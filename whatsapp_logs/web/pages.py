@@ -21,6 +21,7 @@ def register(blueprint: Blueprint) -> None:
     """Add the list and everything that is reached from it."""
     blueprint.context_processor(words.for_templates)
     blueprint.add_url_rule("/whatsapp_logs", "page", page)
+    blueprint.add_url_rule("/whatsapp_logs/", "page_with_slash", refreshes.back_to_the_list)
     blueprint.add_url_rule("/whatsapp_logs", "search", search, methods=["POST"])
     blueprint.add_url_rule("/whatsapp_logs/live", "live", live)
     blueprint.add_url_rule("/whatsapp_logs/unmatched", "unmatched", unmatched)
@@ -41,7 +42,8 @@ def page() -> str | BaseResponse:
         return redirect(here.url(), 303)
     if not found.rows and here.offset:
         raise MessageNotFound("The list has no such page. Go back to the first one.")
-    return _render(_PAGE, found, run=refreshes.worth_showing(), notice=take_notice())
+    run = refreshes.worth_showing(is_whole_log=here.wanted.is_empty and here.is_first_page)
+    return _render(_PAGE, found, run=run, notice=take_notice())
 
 
 @requires(Right.SEE)

@@ -16,13 +16,14 @@ from whatsapp_logs.web.notices import leave_notice
 
 _ROOT = "/whatsapp_logs/refreshes/<int:refresh_id>"
 _MINE = "whatsapp_logs_refresh"
-_SHOWN_FOR = timedelta(minutes=2)  # so long a finished run's outcome stays on the list page
+_SHOWN_FOR = timedelta(minutes=1)  # so long a finished run's outcome stays on the list page
 _MAX_ID = 2**63 - 1
 
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes."""
     blueprint.add_url_rule("/whatsapp_logs/refresh_all", "refresh_all", refresh_all, methods=["POST"])
+    blueprint.add_url_rule("/whatsapp_logs/refresh_all", "refresh_all_page", back_to_the_list)
     blueprint.add_url_rule(_ROOT, "refresh_run", refresh_run)
     blueprint.add_url_rule(f"{_ROOT}/cancel", "cancel_refresh", cancel_refresh, methods=["POST"])
 
@@ -45,6 +46,12 @@ def refresh_all() -> str | BaseResponse:
 
 
 @requires(Right.SEE)
+def back_to_the_list() -> BaseResponse:
+    """The address of the press, typed or kept as a bookmark: nothing is begun by looking."""
+    return redirect(url_for(".page"), 303)
+
+
+@requires(Right.SEE)
 def refresh_run(refresh_id: int) -> str:
     """How far the run is: a page, or its block for a script."""
     run = _run(refresh_id)
@@ -62,10 +69,15 @@ def cancel_refresh(refresh_id: int) -> str | BaseResponse:
     return redirect(url_for(".refresh_run", refresh_id=refresh_id), 303)
 
 
-def worth_showing() -> Refresh | None:
-    """The run to show above the list: one that somebody has asked for and that is under way, or has just ended."""
+def worth_showing(*, is_whole_log: bool = True) -> Refresh | None:
+    """The run to show above the list: one that somebody has asked for and that is under way, or has just ended.
+
+    An outcome is told above the whole log only: whoever opens another list has seen it.
+    """
     run = current.service().refresh_progress()
     if run is None or (run.started_by is None and run.id != session.get(_MINE)):
+        return None
+    if run.finished_at is not None and not is_whole_log:
         return None
     if run.finished_at is not None and datetime.now(UTC) - run.finished_at > _SHOWN_FOR:
         return None

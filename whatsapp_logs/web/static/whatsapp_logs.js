@@ -28,11 +28,25 @@
   const tick = () => {
     if (document.hidden) return;
     const now = Date.now();
+    clear(now);
     for (const element of document.querySelectorAll("[data-wl-live]")) {
       if (now >= (due.get(element) ?? now) && !element.classList.contains("htmx-request")) {
         due.set(element, now + pace(element));
         asked.set(element, now);
         htmx.trigger(element, "wl:poll");
+      }
+    }
+  };
+
+  // An outcome that has been read goes away by itself.
+  const goneAt = new WeakMap();
+  const clear = (now) => {
+    for (const element of document.querySelectorAll("[data-wl-gone-after]")) {
+      if (!goneAt.has(element)) goneAt.set(element, now + Number(element.dataset.wlGoneAfter));
+      else if (now >= goneAt.get(element) && !element.contains(document.activeElement)) {
+        const place = document.createElement("div");
+        place.id = element.id;
+        element.replaceWith(place);
       }
     }
   };
@@ -164,7 +178,10 @@
     next?.closest("tr")?.scrollIntoView({ block: "nearest" });
   };
   const keys = {
-    "/": () => $("wl-phone")?.focus(),
+    "/": () => {
+      if ($("wl-fold")) $("wl-fold").open = true; // on a narrow screen
+      $("wl-phone")?.focus();
+    },
     j: () => step(1),
     k: () => step(-1),
     r: () => ($("wl-ask") ?? $("wl-refresh-all"))?.click(),
@@ -172,7 +189,10 @@
   };
   document.addEventListener("keydown", (event) => {
     lastSign = Date.now();
-    if (event.key === "Escape") $("wl")?.classList.add("wl-quiet-tips");
+    if (event.key === "Escape") {
+      $("wl")?.classList.add("wl-quiet-tips");
+      if (event.target.matches?.(".wl-filters input")) event.target.blur();
+    }
     const typing = event.target.closest?.("input, select, textarea, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("wl") || !(event.key in keys)) return;
     if (document.querySelector("dialog[open]") && event.key !== "r") return;
