@@ -298,3 +298,20 @@ def test_an_answer_is_its_customers_whose_number_it_came_from(service, app, agen
     text = words(agent.get(f"/whatsapp_logs/messages/{received}"))
     assert "Client, by the number Asha Rao" in text
     assert "Asha Rao" in words(agent.get("/whatsapp_logs?direction=inbound"))
+
+
+def test_advice_ends_in_one_full_stop(logged, agent):
+    for code in ("69999", "63003", "21610"):
+        text = words(agent.get(f"/whatsapp_logs/messages/{logged('failed', error_code=code).id}"))
+        assert "What to do:" in text
+        assert not re.search(r"\.\s*\.", text), code
+        assert "To address" not in text
+
+
+def test_an_outcome_says_when_and_by_whom_and_stands_above_the_whole_log_only(logged, agent, work):
+    logged("sent")
+    agent.post("/whatsapp_logs/refresh_all")
+    work()
+    assert re.search(r"asked, .* \d\d:\d\d by agent@office", words(agent.get("/whatsapp_logs")))
+    assert "asked, " not in words(agent.get("/whatsapp_logs?status=sent"))
+    assert "goes on when you close" not in words(agent.get("/whatsapp_logs/refreshes/1"))
