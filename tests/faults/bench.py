@@ -157,6 +157,7 @@ def _drain(bench: Bench) -> None:
 def _heal(bench: Bench, wishes: list[schedule.Wish], *, patient: bool, tell: Callable[[str], None]) -> Reckoning:
     """Let everything run undisturbed until the log is right, or time is up."""
     deadline = time.monotonic() + (PATIENT_TIMEOUT_S if patient else HEAL_TIMEOUT_S)
+    told = ""
     with bench.service() as service:
         while True:
             if not patient:
@@ -166,7 +167,9 @@ def _heal(bench: Bench, wishes: list[schedule.Wish], *, patient: bool, tell: Cal
                 found = ledger.reckon(conn, bench.ledger_file, wishes)
             if found.is_clean or time.monotonic() > deadline:
                 return found
-            tell(found.closing_line)
+            if found.closing_line != told:
+                told = found.closing_line
+                tell(told)
 
 
 def _sweep(service: WhatsAppService) -> None:
