@@ -232,6 +232,24 @@ def test_equal_messages_whose_answers_were_lost_each_find_their_own(
     assert found == [theirs.sid for theirs in simulator.messages()]
 
 
+def test_a_lost_template_that_never_arrived_does_not_keep_others_to_its_recipient_from_being_found(
+    service: WhatsAppService, simulator: Simulator
+) -> None:
+    """Its text may vary from the one we know; but what Twilio lists has the very text of the other."""
+    simulator.settings.drop_rate = 1.0
+    never = reminder(service)
+    arrived = service.send(Draft(to=never.recipient, body="Words of their own"))
+    assert service.message(never.id).template_sid is not None
+    simulator.settings.create_error = "500"
+    service.deliver([never.id])
+    simulator.settings.create_error = "cut_after_accept"
+    service.deliver([arrived.id])
+    simulator.settings.create_error = None
+    assert service.settle_unconfirmed() == 1
+    assert service.message(arrived.id).provider_id == simulator.messages()[0].sid
+    assert service.message(never.id).is_unconfirmed
+
+
 def test_a_lost_message_does_not_take_the_answer_of_an_equal_one_that_is_just_being_handed_over(
     service: WhatsAppService, simulator: Simulator
 ) -> None:

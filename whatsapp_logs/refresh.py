@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -137,27 +137,34 @@ def _pairs(waiting: Sequence[Message], strangers: Sequence[ProviderMessage]) -> 
 
     Equal messages are told apart by their order, if all of them are there; not while one of them is still being handed over.
     """
+    texts = {message.body for message in waiting}
     pairs = []
     for message in waiting:
-        fitting = [one for one in reversed(strangers) if _fits(message, one)]  # the provider lists the newest first
-        rivals = [rival for rival in waiting if any(_fits(rival, one) for one in fitting)]
+        fitting = [
+            one for one in reversed(strangers) if _fits(message, one, texts)
+        ]  # the provider lists the newest first
+        rivals = [rival for rival in waiting if any(_fits(rival, one, texts) for one in fitting)]
         if (
             len(rivals) == len(fitting)
             and all(rival.is_unconfirmed for rival in rivals)
-            and all(_fits(rival, one) for rival, one in zip(rivals, fitting, strict=True))
+            and all(_fits(rival, one, texts) for rival, one in zip(rivals, fitting, strict=True))
         ):
             pairs += [(message, one) for rival, one in zip(rivals, fitting, strict=True) if rival is message]
     return pairs
 
 
-def _fits(message: Message, theirs: ProviderMessage) -> bool:
-    """Whether the provider's message can be ours: created while ours was handed over, with its text (templates and files vary)."""
+def _fits(message: Message, theirs: ProviderMessage, texts: Set[str | None]) -> bool:
+    """Whether the provider's message can be ours: created while ours was handed over, with its text.
+
+    Templates and files vary from the text that we know; what has the very text of one that waits (`texts`) is none of theirs.
+    """
     assert message.claimed_at is not None
     if theirs.direction != "outbound" or theirs.created_at is None:
         return False
     until = (message.unconfirmed_at or datetime.now(UTC)) + _CLOCKS_APART
-    same_text = theirs.body == message.body or message.template_sid is not None or message.media_id is not None
-    return message.claimed_at - _CLOCKS_APART <= theirs.created_at <= until and same_text
+    varies = message.template_sid is not None or message.media_id is not None
+    may_be_its_text = theirs.body == message.body or (varies and theirs.body not in texts)
+    return message.claimed_at - _CLOCKS_APART <= theirs.created_at <= until and may_be_its_text
 
 
 def _ask(gateway: Gateway, pending: Sequence[refreshes.Pending]) -> Iterator[list[StatusReport]]:
