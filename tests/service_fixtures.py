@@ -16,6 +16,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,12 +123,7 @@ def live(app: Flask, address: socket.socket) -> Iterator[str]:
 def work(service: WhatsAppService) -> Callable[[], None]:
     """Do every job that is due. What the clock starts (sweeps, house-keeping) is left to the tests that are about it."""
 
-    def until_idle() -> None:
-        thread = threading.Thread(target=_run_jobs, args=(service,), kwargs={"wait": False})
-        thread.start()  # its own thread: a browser test has an event loop in this one
-        thread.join()
-
-    return until_idle
+    return partial(work_until_idle, service)
 
 
 @pytest.fixture
@@ -158,6 +154,13 @@ def make_portal(service: WhatsAppService, *, started: bool = True, **options: An
 
     WhatsAppLogs(service if started else None).init_app(app, current_user=current_user, **options)
     return app
+
+
+def work_until_idle(service: WhatsAppService) -> None:
+    """Do every job that is due; in a thread of its own, because a browser test has an event loop in this one."""
+    thread = threading.Thread(target=_run_jobs, args=(service,), kwargs={"wait": False})
+    thread.start()
+    thread.join()
 
 
 def _run_jobs(service: WhatsAppService, *, wait: bool) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.service_fixtures import work_until_idle
 from tests.test_refresh import send_many
 from whatsapp_logs import Config, Draft, Message, MessageFilter, Status, WhatsAppService, housekeeping, restore
 from whatsapp_logs.errors import ProviderAway
@@ -321,14 +323,13 @@ def backup(dsn: str, postgres: str, config: Config) -> Iterator[Callable[[], Wha
 def test_fault_20_after_an_older_backup_reconciliation_equals_twilios_ledger(
     config: Config, simulator: Simulator, backup: Callable[[], Callable[[], WhatsAppService]], dsn: str
 ) -> None:
-    from tests.service_fixtures import _run_jobs
 
     before = WhatsAppService(config)
-    send_many(before, lambda: _run_jobs(before, wait=False), simulator, 3)
+    send_many(before, partial(work_until_idle, before), simulator, 3)
     before.close()
     restore = backup()
     after = WhatsAppService(config)
-    send_many(after, lambda: _run_jobs(after, wait=False), simulator, 5)
+    send_many(after, partial(work_until_idle, after), simulator, 5)
     simulator.receive(CUSTOMER, "Thank you")
     simulator.wait_idle()
     after.close()
