@@ -8,7 +8,7 @@
   });
 
   const $ = (id) => document.getElementById(id);
-  const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for every second
+  const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for every 750 ms
   const SLOWEST_MS = 30000;
   let lastSign = Date.now();
   let lost = 0;
@@ -23,7 +23,7 @@
   const due = new WeakMap();
   const asked = new WeakMap();
 
-  const pace = (element) => (Date.now() - lastSign < WATCHED_MS ? 1000 : Number(element.dataset.wlLive));
+  const pace = (element) => (Date.now() - lastSign < WATCHED_MS ? 750 : Number(element.dataset.wlLive));
 
   const tick = () => {
     if (document.hidden) return;
@@ -88,7 +88,7 @@
     if (detail.successful) connected();
     else disconnected(detail.xhr.status);
     // Back off with the server's answer time, and further with every failure in a row.
-    const wait = lost ? 1000 * 2 ** Math.min(lost, 5) : Math.max(pace(element), 10 * (now - (asked.get(element) ?? now)));
+    const wait = lost ? 1000 * 2 ** Math.min(lost, 5) : Math.max(pace(element), 6 * (now - (asked.get(element) ?? now)));
     due.set(element, now + Math.min(wait, SLOWEST_MS));
   });
 
