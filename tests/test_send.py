@@ -20,7 +20,7 @@ import pytest
 from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Status, WhatsAppService, send
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
 from whatsapp_logs.message import Message, Source, StatusReport
-from whatsapp_logs.store import messages
+from whatsapp_logs.store import handover
 from whatsapp_logs.twilio.simulator import RENEWAL_REMINDER, Simulator
 
 PDF = MediaFile(content=b"%PDF-1.7 synthetic", content_type="application/pdf", filename="policy.pdf")
@@ -258,8 +258,8 @@ def test_a_lost_message_does_not_take_the_answer_of_an_equal_one_that_is_just_be
     lost, under_way = (reminder(service) for _ in range(2))
     with service.transaction() as conn:
         for message in (lost, under_way):
-            assert messages.claim(conn, message.id, now=datetime.now(UTC))
-        messages.mark_unconfirmed(conn, [lost.id], reason="cut", now=datetime.now(UTC))
+            assert handover.claim(conn, message.id, now=datetime.now(UTC))
+        handover.mark_unconfirmed(conn, [lost.id], reason="cut", now=datetime.now(UTC))
     accepted = service.gateway.send(send._outgoing(service.message(under_way.id), None, config=service.config))
     assert service.settle_unconfirmed() == 0
     service.record([accepted], source=Source.SEND)
@@ -289,11 +289,11 @@ def test_what_cannot_be_found_does_not_keep_others_from_being_looked_up(service:
     with service.transaction() as conn:
         old, new = (service.send(Draft(to=f"+44770090022{n}", body="x"), conn=conn).id for n in range(2))
         for message_id in (old, new):
-            messages.claim(conn, message_id, now=now)
-            messages.mark_unconfirmed(conn, [message_id], reason="cut", now=now)
-        messages.looked_up(conn, [old], now=now + timedelta(seconds=5))
-        in_a_minute = messages.unconfirmed(conn, now=now + timedelta(seconds=60), limit=1)
-        soon = messages.unconfirmed(conn, now=now + timedelta(seconds=6), limit=10)
+            handover.claim(conn, message_id, now=now)
+            handover.mark_unconfirmed(conn, [message_id], reason="cut", now=now)
+        handover.looked_up(conn, [old], now=now + timedelta(seconds=5))
+        in_a_minute = handover.unconfirmed(conn, now=now + timedelta(seconds=60), limit=1)
+        soon = handover.unconfirmed(conn, now=now + timedelta(seconds=6), limit=10)
     assert [message.id for message in in_a_minute] == [new]
     assert [message.id for message in soon] == [new]
 

@@ -17,7 +17,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway, UnknownToProvider
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import messages, queue, reconciliations
+from whatsapp_logs.store import handover, queue, reconciliations
 from whatsapp_logs.store.reconciliations import Difference, Figures, Known, Reconciliation
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def _settle_held(transactions: Transactions, gateway: Gateway, seen: _Seen) -> N
         return
     for recipient in dict.fromkeys(one.recipient for one in seen.held):
         with transactions() as conn:
-            lost = messages.without_outcome(conn, recipient)
+            lost = handover.without_outcome(conn, recipient)
         refresh.settle(transactions, gateway, lost)
     with transactions() as conn:
         known = reconciliations.known(conn, [_sid(one) for one in seen.held])

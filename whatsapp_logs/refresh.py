@@ -16,7 +16,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
 from whatsapp_logs.message import Message, ProviderMessage, Recorded, Source, StatusReport
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import messages, queue, refreshes
+from whatsapp_logs.store import handover, messages, queue, refreshes
 
 log = logging.getLogger(__name__)
 
@@ -114,17 +114,17 @@ def settle(transactions: Transactions, gateway: Gateway, lost: Sequence[Message]
 
 def _settle(transactions: Transactions, gateway: Gateway, recipient: str) -> int:
     with transactions() as conn:
-        waiting = messages.without_outcome(conn, recipient)
+        waiting = handover.without_outcome(conn, recipient)
     if not waiting:
         return 0
     since = min(message.claimed_at for message in waiting if message.claimed_at) - _CLOCKS_APART
     listed = [candidate for candidate in gateway.sent_to(recipient, since) if candidate.report.provider_id]
     with transactions() as conn:
         # Read again: what was handed over meanwhile has claimed its SID, or is seen to be under way.
-        waiting = messages.without_outcome(conn, recipient)
+        waiting = handover.without_outcome(conn, recipient)
         strangers = [one for one in listed if messages.by_provider_id(conn, str(one.report.provider_id)) is None]
         pairs = _pairs(waiting, strangers)
-        messages.looked_up(conn, [message.id for message in waiting if message.is_unconfirmed], now=datetime.now(UTC))
+        handover.looked_up(conn, [message.id for message in waiting if message.is_unconfirmed], now=datetime.now(UTC))
         reports = [replace(theirs.report, message_id=message.id) for message, theirs in pairs]
         track.record(conn, reports, source=Source.RECONCILE)
     for message, theirs in pairs:

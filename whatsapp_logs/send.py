@@ -21,7 +21,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
 from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
-from whatsapp_logs.store import media, messages, queue, related, status_events
+from whatsapp_logs.store import handover, media, messages, queue, related, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *,
     """
     for message_id in ids:
         with transactions() as conn:
-            if not messages.claim(conn, message_id, now=datetime.now(UTC)):
+            if not handover.claim(conn, message_id, now=datetime.now(UTC)):
                 continue
             message = _known(conn, message_id)
             outgoing = _outgoing(message, messages.media_variable(conn, message_id), config=config)
@@ -183,12 +183,12 @@ def record_sent(
 def rescue(conn: Connection[Any], *, now: datetime | None = None) -> list[int]:
     """Ids whose hand-over was never begun (their job was lost); claims that lost their worker become unconfirmed."""
     now = now or datetime.now(UTC)
-    lost = messages.abandoned_claims(conn, now=now, after_s=_CLAIM_OUTCOME_S)
+    lost = handover.abandoned_claims(conn, now=now, after_s=_CLAIM_OUTCOME_S)
     if lost:
         log.error("messages %s were being handed over when their worker died: unconfirmed", lost)
         reason = "The program stopped while handing the message over. It is looked up at Twilio before anything is sent again."
-        messages.mark_unconfirmed(conn, lost, reason=reason, now=now)
-    return messages.waiting(conn, now=now, quiet_s=30, limit=500)
+        handover.mark_unconfirmed(conn, lost, reason=reason, now=now)
+    return handover.waiting(conn, now=now, quiet_s=30, limit=500)
 
 
 def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, outgoing: Outgoing) -> None:
@@ -219,12 +219,12 @@ def _record(transactions: Transactions, *reports: StatusReport) -> None:
 
 def _mark_unconfirmed(conn: Connection[Any], *, message_id: int, reason: str) -> None:
     now = datetime.now(UTC)
-    messages.mark_unconfirmed(conn, [message_id], reason=reason, now=now)
+    handover.mark_unconfirmed(conn, [message_id], reason=reason, now=now)
     queue.defer(conn, "settle_unconfirmed", at=now + timedelta(seconds=5))
 
 
 def _release(conn: Connection[Any], *, message_id: int, reason: str, retry_at: datetime) -> None:
-    messages.release(conn, message_id, reason=reason, retry_at=retry_at)
+    handover.release(conn, message_id, reason=reason, retry_at=retry_at)
     queue.defer(conn, "deliver", at=retry_at, ids=[message_id])
 
 

@@ -30,6 +30,7 @@ from whatsapp_logs.message import (
 from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import (
     counts,
+    handover,
     health,
     inbound,
     media,
@@ -157,7 +158,7 @@ class WhatsAppService:
     def settle_unconfirmed(self) -> int:
         """Look up messages whose answer was lost; returns how many were found."""
         with self.transaction() as conn:
-            lost = messages.unconfirmed(conn, now=datetime.now(UTC), limit=100)
+            lost = handover.unconfirmed(conn, now=datetime.now(UTC), limit=100)
         return refresh.settle(self.transaction, self.gateway, lost) if lost else 0
 
     # --- comparing with the provider ---

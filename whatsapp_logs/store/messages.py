@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -18,7 +17,7 @@ from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Message, Status
 from whatsapp_logs.store.text import storable
 
-_COLUMNS = """
+COLUMNS = """
     m.id, m.direction, m.channel, m.message_type, m.recipient, m.sender, m.body, m.media_url, m.media_id::text AS media_id,
     d.filename AS media_filename, d.content_type AS media_content_type, m.template_sid, m.template_name, m.variables, m.status,
     m.provider, m.provider_id, m.error_code, m.error_message, m.price, m.price_unit, m.num_segments,
@@ -84,18 +83,16 @@ def by_request_key(conn: Connection[Any], request_key: str) -> Message | None:
 
 def many(conn: Connection[Any], ids: Sequence[int]) -> list[Message]:
     """The messages of these ids, in ascending order."""
-    return _fetch(
-        conn, f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE m.id = ANY (%(ids)s) ORDER BY m.id", {"ids": list(ids)}
-    )
+    return fetch(conn, f"SELECT {COLUMNS} FROM {_SOURCE} WHERE m.id = ANY (%(ids)s) ORDER BY m.id", {"ids": list(ids)})
 
 
 def latest_of_policies(conn: Connection[Any], policy_ids: Sequence[str], *, message_type: str) -> dict[str, Message]:
     """The newest outgoing message of this type of each of these policies that has one, in one statement."""
     with _portal_ids(MessageFilter(policy_id="given")):
-        found = _fetch(
+        found = fetch(
             conn,
             f"""
-            SELECT DISTINCT ON (m.policy_id) {_COLUMNS} FROM {_SOURCE}
+            SELECT DISTINCT ON (m.policy_id) {COLUMNS} FROM {_SOURCE}
             WHERE m.policy_id = ANY (%(policy_ids)s) AND m.message_type = %(message_type)s AND m.direction = 'outbound'
             ORDER BY m.policy_id, m.created_at DESC, m.id DESC
             """,
@@ -128,7 +125,7 @@ def page(
     upwards = after is not None and before is None
     query, parameters = _page_query(conn, wanted, cursor=after if upwards else before, upwards=upwards)
     with _portal_ids(wanted):
-        found = _fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
+        found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
     has_more, rows = len(found) > limit, found[:limit]
     if upwards:
         rows.reverse()
@@ -179,11 +176,12 @@ def _portal_ids(wanted: MessageFilter) -> Iterator[None]:
 
 
 def _one(conn: Connection[Any], condition: str, key: int | str) -> Message | None:
-    found = _fetch(conn, f"SELECT {_COLUMNS} FROM {_SOURCE} WHERE {condition}", {"key": key})
+    found = fetch(conn, f"SELECT {COLUMNS} FROM {_SOURCE} WHERE {condition}", {"key": key})
     return found[0] if found else None
 
 
-def _fetch(conn: Connection[Any], query: str | sql.Composed, parameters: dict[str, Any]) -> list[Message]:
+def fetch(conn: Connection[Any], query: str | sql.Composed, parameters: dict[str, Any]) -> list[Message]:
+    """The messages of a query that selects COLUMNS from `messages AS m` with its `media AS d`."""
     with conn.cursor(row_factory=kwargs_row(_message)) as cursor:
         text = query.encode() if isinstance(query, str) else query
         return cursor.execute(text, parameters).fetchall()
@@ -214,7 +212,7 @@ def _page_query(
         place = f" AND ({{t}}.created_at, {{t}}.{{id}}) {'>' if upwards else '<'} (%(at)s, %(id)s)"
         parameters |= {"at": cursor.created_at, "id": cursor.id}
     select = (
-        f"SELECT {_COLUMNS} FROM {{source}} WHERE {{conditions}}{place}"
+        f"SELECT {COLUMNS} FROM {{source}} WHERE {{conditions}}{place}"
         " ORDER BY {t}.created_at {order}, {t}.{id} {order} LIMIT {limit}"
     )
 
@@ -301,112 +299,3 @@ def _phone_condition(conn: Connection[Any], wanted: MessageFilter, parameters: d
         return sql.SQL(f"{column} = ANY (%(addresses)s)")
     parameters["phone"] = wanted.phone
     return sql.SQL(f"whatsapp_logs.digits({column}) LIKE '%%' || %(phone)s || '%%'")
-
-
-# --- handing over: compare and set, so that no message is ever handed over twice --------------------------------------
-
-
-def claim(conn: Connection[Any], message_id: int, *, now: datetime) -> bool:
-    """Take a message that waits to be handed over; nobody else gets it. False when it does not wait (any more, or yet)."""
-    row = conn.execute(
-        """
-        UPDATE whatsapp_logs.messages
-        SET claimed_at = %(now)s, attempts = attempts + 1, retry_at = NULL, wait_reason = NULL, updated_at = %(now)s
-        WHERE id = %(id)s AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL
-          AND (send_at IS NULL OR send_at <= %(now)s)
-        RETURNING id
-        """,
-        {"id": message_id, "now": now},
-    ).fetchone()
-    return row is not None
-
-
-def release(conn: Connection[Any], message_id: int, *, reason: str, retry_at: datetime) -> None:
-    """Give a claim back: the provider has proved that nothing was sent. `reason` is shown to people."""
-    conn.execute(
-        """
-        UPDATE whatsapp_logs.messages
-        SET claimed_at = NULL, retry_at = %(retry_at)s, wait_reason = %(reason)s, updated_at = now()
-        WHERE id = %(id)s AND provider_id IS NULL
-        """,
-        {"id": message_id, "retry_at": retry_at, "reason": reason},
-    )
-
-
-def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, now: datetime) -> None:
-    """The provider's answer was lost: these may have been sent, and must be looked up before anybody sends again."""
-    conn.execute(
-        """
-        UPDATE whatsapp_logs.messages SET unconfirmed_at = %(now)s, wait_reason = %(reason)s, updated_at = %(now)s
-        WHERE id = ANY (%(ids)s) AND provider_id IS NULL AND unconfirmed_at IS NULL
-        """,
-        {"ids": list(ids), "reason": reason, "now": now},
-    )
-
-
-def waiting(conn: Connection[Any], *, now: datetime, quiet_s: int, limit: int) -> list[int]:
-    """Ids that should have been handed over: nobody claimed them for `quiet_s`, and no retry is set for later."""
-    rows = conn.execute(
-        """
-        SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL
-          AND COALESCE(m.retry_at, m.send_at, m.created_at) < %(now)s - make_interval(secs => %(quiet_s)s)
-        ORDER BY r.created_at, r.message_id LIMIT %(limit)s
-        """,
-        {"now": now, "quiet_s": quiet_s, "limit": limit},
-    ).fetchall()
-    return [row[0] for row in rows]
-
-
-def abandoned_claims(conn: Connection[Any], *, now: datetime, after_s: int) -> list[int]:
-    """Ids claimed longer than `after_s` ago without an outcome: their worker died between claim and record."""
-    rows = conn.execute(
-        """
-        SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.claimed_at < %(now)s - make_interval(secs => %(after_s)s)
-          AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
-        ORDER BY m.id
-        """,
-        {"now": now, "after_s": after_s},
-    ).fetchall()
-    return [row[0] for row in rows]
-
-
-def unconfirmed(conn: Connection[Any], *, now: datetime, limit: int) -> list[Message]:
-    """Messages whose outcome at the provider is not known and that are due to be looked up, the longest not looked up first.
-
-    Each wait is a quarter of the age: the provider's list lags, but what it has not shown in a day it hardly will.
-    """
-    return _fetch(
-        conn,
-        f"""
-        SELECT {_COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE r.status = 'queued' AND m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
-          AND (m.last_status_check IS NULL OR m.last_status_check <= %(now)s - (%(now)s - m.unconfirmed_at) / 4)
-        ORDER BY m.last_status_check NULLS FIRST, m.id LIMIT %(limit)s
-        """,
-        {"now": now, "limit": limit},
-    )
-
-
-def without_outcome(conn: Connection[Any], recipient: str) -> list[Message]:
-    """One recipient's messages that are being handed over, or whose answer was lost, in the order of their hand-over."""
-    return _fetch(
-        conn,
-        f"""
-        SELECT {_COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE r.status = 'queued' AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
-        ORDER BY m.claimed_at, m.id
-        """,
-        {"recipient": recipient},
-    )
-
-
-def looked_up(conn: Connection[Any], ids: Sequence[int], *, now: datetime) -> None:
-    """The provider was asked about these just now."""
-    conn.execute(
-        "UPDATE whatsapp_logs.messages SET last_status_check = %(now)s WHERE id = ANY (%(ids)s)",
-        {"ids": list(ids), "now": now},
-    )
