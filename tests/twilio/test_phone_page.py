@@ -34,7 +34,7 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     page.context.close()
     # The browser itself reports requests that a stopped simulator refuses or, when under way, cuts.
-    cut_off = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET")
+    cut_off = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_CONNECTION_CLOSED", "ERR_EMPTY_RESPONSE")
     assert [text for text in complaints if not text.endswith(cut_off)] == []
 
 
