@@ -137,9 +137,7 @@ def test_an_agent_sends_a_policy_and_watches_it_being_read(portal: Portal, sign_
 
     seen = page.evaluate("() => window.seen")
     assert seen == [status for status in map(str.lower, JOURNEY) if status in seen], seen
-    assert (
-        len(seen) > 1
-    )  # it changed before our eyes; that a change is seen within 2 s is asked in test_log_page.py
+    assert len(seen) > 1  # it changed before our eyes; that a change is seen within 2 s is asked in test_log_page.py
     assert seen[-1] == "read"
     assert page.evaluate("() => [window.name, window.scrollY]") == ["the same page", 120]
     expect(button).to_be_focused()
