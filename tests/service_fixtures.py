@@ -25,6 +25,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
+from tests.start.processes import wait_until
 from whatsapp_logs import ROLES, Config, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.jobs import make_app
 from whatsapp_logs.twilio.simulator import Simulator, templates
@@ -132,6 +133,7 @@ def worker(service: WhatsAppService) -> Iterator[None]:
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=loop.run_until_complete, args=(_jobs(service, wait=True, stop=stop),))
     thread.start()
+    wait_until(lambda: service.server().worker_silence_s is not None)  # else a test may look before there is a worker
     yield
     loop.call_soon_threadsafe(stop.set)
     thread.join()
