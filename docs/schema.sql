@@ -56,6 +56,15 @@ CREATE TABLE whatsapp_logs.count_deltas (
     n bigint NOT NULL
 );
 
+CREATE TABLE whatsapp_logs.count_totals (
+    direction text NOT NULL,
+    channel text NOT NULL,
+    message_type text NOT NULL,
+    status whatsapp_logs.status NOT NULL,
+    n bigint NOT NULL,
+    CONSTRAINT count_totals_pkey PRIMARY KEY (direction, channel, message_type, status)
+);
+
 CREATE TABLE whatsapp_logs.counts (
     day date NOT NULL,
     direction text NOT NULL,
@@ -143,6 +152,8 @@ CREATE INDEX messages_send_at ON whatsapp_logs.messages USING btree (send_at) WH
     -- Which scheduled messages belong to the day that is reconciled?
 CREATE INDEX messages_sender ON whatsapp_logs.messages USING btree (sender, created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
     -- A customer's latest answers.
+CREATE INDEX messages_type ON whatsapp_logs.messages USING btree (message_type, created_at DESC, id DESC);
+    -- A page of a type that is rare: walking the time index would look at all others.
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
@@ -160,9 +171,13 @@ CREATE TABLE whatsapp_logs.rare_statuses (
     message_id bigint NOT NULL,
     status whatsapp_logs.status NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    message_type text NOT NULL,
+    error_code text,
     CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id),
     CONSTRAINT rare_statuses_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE CASCADE
 );
+CREATE INDEX rare_statuses_error ON whatsapp_logs.rare_statuses USING btree (error_code, created_at DESC, message_id DESC) WHERE (error_code IS NOT NULL);
+    -- A page of the messages that failed for one reason.
 CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
     -- A page of failed or pending messages; what a refresh has to ask about.
 
@@ -442,8 +457,8 @@ BEGIN
     SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, count(*)
     FROM added GROUP BY 1, 2, 3, 4, 5;
 
-    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at)
-    SELECT id, status, created_at FROM added WHERE whatsapp_logs.is_rare(status);
+    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at, message_type, error_code)
+    SELECT id, status, created_at, message_type, error_code FROM added WHERE whatsapp_logs.is_rare(status);
 
     INSERT INTO whatsapp_logs.addresses (address, grams)
     SELECT address, whatsapp_logs.grams(whatsapp_logs.digits(address))
@@ -474,11 +489,14 @@ BEGIN
 
     DELETE FROM whatsapp_logs.rare_statuses WHERE message_id = ANY (common);
 
-    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at)
-    SELECT a.id, a.status, a.created_at FROM after AS a
+    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at, message_type, error_code)
+    SELECT a.id, a.status, a.created_at, a.message_type, a.error_code FROM after AS a
     WHERE whatsapp_logs.is_rare(a.status)
-      AND NOT EXISTS (SELECT FROM whatsapp_logs.rare_statuses AS r WHERE r.message_id = a.id AND r.status = a.status)
-    ON CONFLICT (message_id) DO UPDATE SET status = EXCLUDED.status;
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.rare_statuses AS r
+                      WHERE r.message_id = a.id AND r.status = a.status AND r.message_type = a.message_type
+                        AND r.error_code IS NOT DISTINCT FROM a.error_code)
+    ON CONFLICT (message_id) DO UPDATE
+    SET status = EXCLUDED.status, message_type = EXCLUDED.message_type, error_code = EXCLUDED.error_code;
     RETURN NULL;
 END $function$;
 

@@ -40,7 +40,7 @@ def test_a_lock_that_is_not_given_says_so(config: Config, dsn: str) -> None:
             "DELETE FROM whatsapp_logs.status_events; INSERT INTO whatsapp_logs.no_such_table VALUES (1)",
             "UndefinedTable",
         ),
-        ("INSERT INTO whatsapp_logs.rare_statuses VALUES (9, 'sent', now())", "ForeignKeyViolation"),
+        ("INSERT INTO whatsapp_logs.rare_statuses VALUES (9, 'sent', now(), 'general')", "ForeignKeyViolation"),
     ],
     ids=["unique", "too large for an index", "no such table", "no such message"],
 )

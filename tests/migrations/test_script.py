@@ -212,6 +212,6 @@ def test_the_documented_schema_is_the_one_that_is_applied(empty: str) -> None:
 
 
 def test_a_session_that_is_not_utc_or_not_read_committed_is_served(empty: str) -> None:
-    options = "-c timezone=Asia/Tokyo -c default_transaction_isolation=serializable -c statement_timeout=1"
+    options = "-c timezone=Asia/Tokyo -c default_transaction_isolation=serializable -c statement_timeout=100"
     assert "cancel" not in psql(make_conninfo(empty, options=options), migrate.script(), "-v", "ON_ERROR_STOP=1").stderr
     assert version(empty) == NEWEST

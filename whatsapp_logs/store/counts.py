@@ -1,4 +1,4 @@
-"""Counts that are exact at every moment without counting rows: rolled-up base plus the deltas of every change since."""
+"""Counts that are exact at every moment without counting rows: rolled-up totals plus the deltas of every change since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def by_status(conn: Connection[Any], *, direction: str = "outbound", types: tupl
     rows = conn.execute(
         f"""
         SELECT status, sum(n)::bigint FROM (
-            SELECT status, n FROM whatsapp_logs.counts WHERE direction = %(direction)s {condition}
+            SELECT status, n FROM whatsapp_logs.count_totals WHERE direction = %(direction)s {condition}
             UNION ALL
             SELECT status, n FROM whatsapp_logs.count_deltas WHERE direction = %(direction)s {condition}
         ) AS every GROUP BY status HAVING sum(n) <> 0
@@ -31,7 +31,7 @@ def types(conn: Connection[Any]) -> list[str]:
     rows = conn.execute(
         """
         SELECT message_type FROM (
-            SELECT message_type, n FROM whatsapp_logs.counts UNION ALL SELECT message_type, n FROM whatsapp_logs.count_deltas
+            SELECT message_type, n FROM whatsapp_logs.count_totals UNION ALL SELECT message_type, n FROM whatsapp_logs.count_deltas
         ) AS every GROUP BY message_type HAVING sum(n) > 0 ORDER BY sum(n) DESC, message_type
         """
     ).fetchall()
@@ -45,7 +45,7 @@ def total(conn: Connection[Any], wanted: MessageFilter) -> int:
 
 
 def fold_deltas(conn: Connection[Any]) -> int:
-    """Roll the deltas up into the base; returns how many there were. Readers see base + deltas before and after alike."""
+    """Roll the deltas up, per day and in all; returns how many there were. Readers see totals + deltas before and after alike."""
     row = conn.execute(
         """
         WITH taken AS (
@@ -54,6 +54,10 @@ def fold_deltas(conn: Connection[Any]) -> int:
             INSERT INTO whatsapp_logs.counts AS c (day, direction, channel, message_type, status, n)
             SELECT day, direction, channel, message_type, status, sum(n) FROM taken GROUP BY 1, 2, 3, 4, 5
             ON CONFLICT (day, direction, channel, message_type, status) DO UPDATE SET n = c.n + EXCLUDED.n
+        ), added AS (
+            INSERT INTO whatsapp_logs.count_totals AS t (direction, channel, message_type, status, n)
+            SELECT direction, channel, message_type, status, sum(n) FROM taken GROUP BY 1, 2, 3, 4
+            ON CONFLICT (direction, channel, message_type, status) DO UPDATE SET n = t.n + EXCLUDED.n
         )
         SELECT count(*) FROM taken
         """

@@ -204,7 +204,7 @@ def _page_query(
     wanted = _with_failures_only(wanted)
     is_rare = bool(wanted.statuses) and not narrow and _RARE.issuperset(wanted.statuses)
     if is_rare:
-        conditions, parameters = _conditions(conn, replace(wanted, statuses=()), clock="r")
+        conditions, parameters = _conditions(conn, replace(wanted, statuses=()), aside="r")
     else:
         conditions, parameters = _conditions(conn, wanted)
     order, place = sql.SQL("ASC" if upwards else "DESC"), ""
@@ -255,11 +255,11 @@ def _with_failures_only(wanted: MessageFilter) -> MessageFilter:
 
 
 def _conditions(
-    conn: Connection[Any], wanted: MessageFilter, *, clock: str = "m"
+    conn: Connection[Any], wanted: MessageFilter, *, aside: str = "m"
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """The WHERE of the given filters only: `x IS NULL OR …` would cost seconds under a generic plan.
 
-    `clock` is the table that tells when a message was made.
+    `aside` is the table that tells when a message was made, its type and its error: `m`, or the side list.
     """
     parts, parameters = [sql.SQL("m.direction = %(direction)s")], {"direction": wanted.direction}
     simple: list[tuple[str, Any, str]] = [
@@ -268,12 +268,12 @@ def _conditions(
             [status.value for status in wanted.statuses],
             "m.status = ANY (%(statuses)s::whatsapp_logs.status[])",
         ),
-        ("types", list(wanted.types), "m.message_type = ANY (%(types)s)"),
-        ("since", wanted.since, f"{clock}.created_at >= %(since)s"),
-        ("until", wanted.until, f"{clock}.created_at < %(until)s"),
+        ("types", list(wanted.types), f"{aside}.message_type = ANY (%(types)s)"),
+        ("since", wanted.since, f"{aside}.created_at >= %(since)s"),
+        ("until", wanted.until, f"{aside}.created_at < %(until)s"),
         ("client", wanted.client_id, "m.client_id = %(client)s"),
         ("policy", wanted.policy_id, "m.policy_id = %(policy)s"),
-        ("error_code", wanted.error_code, "m.error_code = %(error_code)s"),
+        ("error_code", wanted.error_code, f"{aside}.error_code = %(error_code)s"),
     ]
     for name, value, condition in simple:
         if value:
