@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,6 +16,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.filters import Cursor, MessageFilter
+from whatsapp_logs.gathering import Gathering
 from whatsapp_logs.message import (
     Draft,
     Inbound,
@@ -59,6 +61,7 @@ class WhatsAppService:
         self.config = config
         self.database = Database(config)
         self._gateway = gateway or (TwilioGateway(config) if config.twilio_configured else None)
+        self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> WhatsAppService:
@@ -123,6 +126,10 @@ class WhatsAppService:
         """Store what a provider reported, in one transaction."""
         with self.transaction() as conn:
             return track.record(conn, reports, source=source)
+
+    def record_callback(self, report: StatusReport) -> Recorded:
+        """Store one report that somebody waits to see acknowledged; those of threads that come together share a commit."""
+        return self._callbacks.record(report)
 
     def receive(self, received: Inbound) -> int:
         """Write a customer's message down; returns its id. Told twice, it is one row."""

@@ -11,7 +11,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from whatsapp_logs import links, phone, self_test
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
-from whatsapp_logs.message import Inbound, Source, StatusReport
+from whatsapp_logs.message import Inbound, StatusReport
 from whatsapp_logs.twilio.signature import Form, is_signed
 from whatsapp_logs.web import current
 from whatsapp_logs.web.access import proves_itself
@@ -48,7 +48,7 @@ def status_callback() -> Response:
         error_message=form.first("ErrorMessage", "ChannelStatusMessage") or None,
         payload=_payload(form),
     )
-    current.service().record([report], source=Source.CALLBACK)
+    current.service().record_callback(report)
     return Response(status=204)
 
 

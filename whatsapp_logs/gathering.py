@@ -1,0 +1,87 @@
+"""Reports that arrive together share a commit; each is answered after its commit, never before, and none waits for company."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from whatsapp_logs.errors import DatabaseAway
+from whatsapp_logs.message import Recorded, StatusReport
+
+_MOST = 500  # reports of one transaction: more would only make its first ones wait
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A report whose thread waits: for its outcome, or for its turn to write for everybody who waits."""
+
+    report: StatusReport
+    called: threading.Event = field(default_factory=threading.Event)
+    outcome: Recorded | None = None
+    error: Exception | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+
+class Gathering:
+    """A group commit for the threads of one process, without a thread or a timer of its own.
+
+    Whoever finds nobody writing writes at once. Who comes meanwhile waits, and is written together with all others by the first of
+    them. `write` commits a list of reports or none, and answers in their order.
+    """
+
+    def __init__(self, write: Callable[[Sequence[StatusReport]], list[Recorded]]) -> None:
+        self._write = write
+        self._lock = threading.Lock()
+        self._waiting: list[_Ticket] = []
+        self._is_writing = False
+
+    def record(self, report: StatusReport) -> Recorded:
+        """Returns once the report is committed; raises what its writing raised."""
+        ticket = _Ticket(report)
+        with self._lock:
+            self._waiting.append(ticket)
+            is_first = not self._is_writing
+            self._is_writing = True
+        if not is_first:
+            ticket.called.wait()
+        if not ticket.is_done:
+            self._write_for_all()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.outcome is not None
+        return ticket.outcome
+
+    def _write_for_all(self) -> None:
+        """Write what waits, this thread's own report first; then it is the next one's turn, if anybody has come."""
+        with self._lock:
+            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        try:
+            self._settle(batch)
+        finally:
+            with self._lock:
+                following = self._waiting[0] if self._waiting else None
+                self._is_writing = following is not None
+            if following is not None:
+                following.called.set()
+            for ticket in batch:
+                if not ticket.is_done:  # this thread is being ended
+                    ticket.error = DatabaseAway()
+                ticket.called.set()
+
+    def _settle(self, batch: list[_Ticket]) -> None:
+        try:
+            for ticket, outcome in zip(batch, self._write([ticket.report for ticket in batch]), strict=True):
+                ticket.outcome = outcome
+        except DatabaseAway as error:
+            for ticket in batch:
+                ticket.error = error
+        except Exception as error:  # noqa: BLE001 - one odd report must not take the others with it: each is tried by itself
+            if len(batch) == 1:
+                batch[0].error = error
+            else:
+                for ticket in batch:
+                    self._settle([ticket])
