@@ -204,18 +204,23 @@ def test_fault_7_reports_that_race_their_row_are_never_lost(service: WhatsAppSer
 
 
 WORDS = [*FLOW, *FAILURES, "scheduled", "teleported"]
+# Of which message, which status, and with which reason: an error's code and text, either, or neither.
+REPORTS = st.tuples(
+    st.integers(0, 5),
+    st.sampled_from(WORDS),
+    st.sampled_from([None, "63016", "63024"]),
+    st.sampled_from([None, "a", "b"]),
+)
 STEPS = st.one_of(
     st.tuples(st.just("log"), st.integers(0, 5), st.sampled_from(["general", "policy_document"])),
-    st.tuples(
-        st.just("report"), st.lists(st.tuples(st.integers(0, 5), st.sampled_from(WORDS)), min_size=1, max_size=6)
-    ),
+    st.tuples(st.just("report"), st.lists(REPORTS, min_size=1, max_size=6)),
     st.tuples(st.just("send"), st.sampled_from(["+447700900222", "no number"])),
     st.tuples(st.just("fold")),
-    st.tuples(st.just("undo"), st.lists(st.tuples(st.integers(0, 5), st.sampled_from(WORDS)), min_size=1, max_size=3)),
+    st.tuples(st.just("undo"), st.lists(REPORTS, min_size=1, max_size=3)),
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=14))
 def test_counts_side_list_and_state_never_drift_whatever_happens_in_whatever_order(
     steps: list[tuple[Any, ...]], config: Config, conn: psycopg.Connection[Any]
@@ -231,7 +236,10 @@ def test_counts_side_list_and_state_never_drift_whatever_happens_in_whatever_ord
             elif kind == "fold":
                 counts.fold_deltas(conn)
             else:
-                reports = [StatusReport(provider_status=word, provider_id=sid(n)) for n, word in what[0]]
+                reports = [
+                    StatusReport(provider_status=word, provider_id=sid(n), error_code=code, error_message=text)
+                    for n, word, code, text in what[0]
+                ]
                 track.record(conn, reports, source=Source.CALLBACK)
                 if kind == "undo":
                     raise psycopg.Rollback
@@ -254,9 +262,16 @@ def check_derived(conn: psycopg.Connection[Any]) -> None:
         SELECT 'counts', day::text || status, sum(n)::text FROM rolled GROUP BY day, direction, message_type, status
         HAVING sum(n) <> 0
         UNION ALL
+        SELECT 'totals', direction || message_type, status::text FROM (
+            SELECT direction, message_type, status, n FROM whatsapp_logs.counts
+            UNION ALL SELECT direction, message_type, status, -n FROM whatsapp_logs.count_totals) AS every
+        GROUP BY direction, message_type, status HAVING sum(n) <> 0
+        UNION ALL
         SELECT 'side list', m.id::text, m.status::text FROM whatsapp_logs.messages AS m
         FULL JOIN whatsapp_logs.rare_statuses AS r ON r.message_id = m.id
-        WHERE whatsapp_logs.is_rare(m.status) IS DISTINCT FROM (r.message_id IS NOT NULL) OR r.status <> m.status
+        WHERE whatsapp_logs.is_rare(m.status) IS DISTINCT FROM (r.message_id IS NOT NULL)
+           OR (r.status, r.message_type) <> (m.status, m.message_type) OR r.error_code <> m.error_code
+           OR (r.error_code IS NULL) <> (m.error_code IS NULL) AND r.message_id IS NOT NULL
         UNION ALL
         SELECT 'state', m.id::text, m.status::text FROM whatsapp_logs.messages AS m LEFT JOIN told AS t ON t.message_id = m.id
         WHERE m.status IS DISTINCT FROM GREATEST(t.status, 'queued')
@@ -266,6 +281,8 @@ def check_derived(conn: psycopg.Connection[Any]) -> None:
         """
     ).fetchall()
     assert drifted == []
+    # The whole fold over all events finds nothing that the reports as they came had not brought about.
+    assert conn.execute("SELECT whatsapp_logs.fold(ARRAY(SELECT id FROM whatsapp_logs.messages))").fetchall() == []
 
 
 def test_fault_6_many_threads_reporting_the_same_messages_in_any_order_neither_deadlock_nor_drift(

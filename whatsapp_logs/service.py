@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import alarms, reconcile, refresh, self_test, send, track
+from whatsapp_logs import alarms, overview, reconcile, refresh, self_test, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -202,6 +202,19 @@ class WhatsAppService:
 
     # --- reading ---
 
+    def overview(
+        self,
+        wanted: MessageFilter,
+        *,
+        before: Cursor | None = None,
+        after: Cursor | None = None,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> overview.Overview:
+        """One page of the log with its counts, in one transaction."""
+        with self.transaction() as conn:
+            return overview.read(conn, wanted, before=before, after=after, offset=offset, limit=limit)
+
     def page(
         self,
         wanted: MessageFilter,
@@ -218,13 +231,13 @@ class WhatsAppService:
     def count(self, wanted: MessageFilter) -> int:
         """How many messages match; above `messages.COUNT_LIMIT` only "more than that" unless the roll-up knows exactly."""
         with self.transaction() as conn:
-            return counts.total(conn, wanted) if wanted.is_counted else messages.count_up_to(conn, wanted)
+            return counts.totals(conn).of_filter(wanted) if wanted.is_counted else messages.count_up_to(conn, wanted)
 
     def count_by_status(self, wanted: MessageFilter) -> dict[Status, int] | None:
         """How many matching messages stand at each status; None when there are too many to count and no roll-up knows."""
         with self.transaction() as conn:
             if wanted.is_counted and not wanted.statuses:
-                return counts.by_status(conn, direction=wanted.direction, types=wanted.types)
+                return counts.totals(conn).by_status(direction=wanted.direction, types=wanted.types)
             return messages.count_by_status(conn, wanted)
 
     def message(self, message_id: int) -> Message:
@@ -265,12 +278,12 @@ class WhatsAppService:
     def status_counts(self, *, types: tuple[str, ...] = ()) -> dict[Status, int]:
         """How many outgoing messages stand at each status, exact."""
         with self.transaction() as conn:
-            return counts.by_status(conn, types=types)
+            return counts.totals(conn).by_status(types=types)
 
     def message_types(self) -> list[str]:
         """The message types that occur, the most frequent first."""
         with self.transaction() as conn:
-            return counts.types(conn)
+            return counts.totals(conn).types
 
     def document(self, media_id: str) -> MediaFile:
         """A stored document. Raises MessageNotFound."""

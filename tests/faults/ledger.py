@@ -192,7 +192,7 @@ def _miscounted(conn: Connection[Any]) -> list[str]:
     found = conn.execute(
         """
         WITH rolled AS (
-            SELECT status::text, n FROM whatsapp_logs.counts
+            SELECT status::text, n FROM whatsapp_logs.count_totals
             UNION ALL SELECT status::text, n FROM whatsapp_logs.count_deltas
             UNION ALL SELECT status::text, -1 FROM whatsapp_logs.messages
         )

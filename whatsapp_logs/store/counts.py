@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection
@@ -10,38 +12,46 @@ from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import Status
 
 
-def by_status(conn: Connection[Any], *, direction: str = "outbound", types: tuple[str, ...] = ()) -> dict[Status, int]:
-    """How many messages stand at each status (only statuses that occur)."""
-    condition = "AND message_type = ANY (%(types)s)" if types else ""
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many messages there are of each (direction, type, status) that occurs."""
+
+    of: Mapping[tuple[str, str, Status], int]
+
+    def by_status(self, *, direction: str = "outbound", types: Collection[str] = ()) -> dict[Status, int]:
+        """How many stand at each status (only statuses that occur)."""
+        found: dict[Status, int] = {}
+        for (way, kind, status), n in self.of.items():
+            if way == direction and (not types or kind in types):
+                found[status] = found.get(status, 0) + n
+        return found
+
+    def of_filter(self, wanted: MessageFilter) -> int:
+        """The exact number of rows of a filter by status and type alone (`wanted.is_counted`)."""
+        found = self.by_status(direction=wanted.direction, types=wanted.types)
+        return sum(n for status, n in found.items() if not wanted.statuses or status in wanted.statuses)
+
+    @property
+    def types(self) -> list[str]:
+        """The message types that occur, the most frequent first."""
+        found: dict[str, int] = {}
+        for (_, kind, _), n in self.of.items():
+            found[kind] = found.get(kind, 0) + n
+        return sorted(found, key=lambda kind: (-found[kind], kind))
+
+
+def totals(conn: Connection[Any]) -> Totals:
+    """All totals at once: some dozens of rows, whatever the log's size."""
     rows = conn.execute(
-        f"""
-        SELECT status, sum(n)::bigint FROM (
-            SELECT status, n FROM whatsapp_logs.count_totals WHERE direction = %(direction)s {condition}
+        """
+        SELECT direction, message_type, status, sum(n)::bigint FROM (
+            SELECT direction, message_type, status, n FROM whatsapp_logs.count_totals
             UNION ALL
-            SELECT status, n FROM whatsapp_logs.count_deltas WHERE direction = %(direction)s {condition}
-        ) AS every GROUP BY status HAVING sum(n) <> 0
-        """.encode(),
-        {"direction": direction, "types": list(types)},
-    ).fetchall()
-    return {Status(status): n for status, n in rows}
-
-
-def types(conn: Connection[Any]) -> list[str]:
-    """The message types that occur, the most frequent first."""
-    rows = conn.execute(
-        """
-        SELECT message_type FROM (
-            SELECT message_type, n FROM whatsapp_logs.count_totals UNION ALL SELECT message_type, n FROM whatsapp_logs.count_deltas
-        ) AS every GROUP BY message_type HAVING sum(n) > 0 ORDER BY sum(n) DESC, message_type
+            SELECT direction, message_type, status, n FROM whatsapp_logs.count_deltas
+        ) AS every GROUP BY 1, 2, 3 HAVING sum(n) <> 0
         """
     ).fetchall()
-    return [row[0] for row in rows]
-
-
-def total(conn: Connection[Any], wanted: MessageFilter) -> int:
-    """The exact number of rows of a filter by status and type alone (`wanted.is_counted`)."""
-    found = by_status(conn, direction=wanted.direction, types=wanted.types)
-    return sum(n for status, n in found.items() if not wanted.statuses or status in wanted.statuses)
+    return Totals({(direction, kind, Status(status)): n for direction, kind, status, n in rows})
 
 
 def fold_deltas(conn: Connection[Any]) -> int:

@@ -147,23 +147,16 @@ class Listing:
 def read(service: WhatsAppService, asked: Asked) -> Listing:
     """Read everything the page shows."""
     now = datetime.now(UTC)
-    page = _page(service, asked)
-    figures = Figures(service.status_counts())
-    filtered = service.count_by_status(asked.wanted.only())
-    if filtered is not None:
-        chosen = asked.wanted.statuses
-        total = sum(n for status, n in filtered.items() if not chosen or status in chosen)
-    else:
-        total = service.count(asked.wanted)
+    found = service.overview(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
     return Listing(
         asked=asked,
-        page=page,
-        figures=figures,
-        filtered=filtered,
-        types=service.message_types(),
-        total=total,
+        page=found.page,
+        figures=Figures(found.totals.by_status()),
+        filtered=found.filtered,
+        types=found.totals.types,
+        total=found.total,
         now=now,
-        received=service.count(MessageFilter(direction="inbound")) if asked.wanted.is_empty else 0,
+        received=found.totals.of_filter(MessageFilter(direction="inbound")) if asked.wanted.is_empty else 0,
     )
 
 

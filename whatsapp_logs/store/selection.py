@@ -1,0 +1,190 @@
+"""Which rows a filter means, and the way to them that looks at next to nothing else: side list, some numbers, or the whole log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from whatsapp_logs.errors import InvalidInput
+from whatsapp_logs.filters import Cursor, MessageFilter
+from whatsapp_logs.message import Status
+
+_RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
+_FAILING = (Status.CANCELED, Status.FAILED, Status.UNDELIVERED)
+# A part of a number that fits more addresses than this fits so many messages that walking the time index finds a page of them.
+_MAX_ADDRESSES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows of a filter: where they are found, under which conditions, and the parameters of both.
+
+    `table` is `m` (messages) or `r` (the side list, which knows status, type, time and error of what did not arrive).
+    """
+
+    table: str
+    conditions: sql.Composed
+    parameters: dict[str, Any]
+    statuses: tuple[Status, ...] = ()  # of the side list: each is read in its own order
+    addresses: tuple[str, ...] = ()  # of these numbers only: likewise
+    address_column: str = ""
+
+    @property
+    def source(self) -> sql.SQL:
+        """The table with its short name."""
+        return sql.SQL({"m": "whatsapp_logs.messages AS m", "r": "whatsapp_logs.rare_statuses AS r"}[self.table])
+
+    @property
+    def id(self) -> sql.Identifier:
+        """The message's id in that table."""
+        return sql.Identifier(self.table, "id" if self.table == "m" else "message_id")
+
+    @property
+    def created_at(self) -> sql.Identifier:
+        """When the message was made, in that table."""
+        return sql.Identifier(self.table, "created_at")
+
+    @property
+    def where(self) -> sql.Composed:
+        """All conditions in one."""
+        parts = [self.conditions]
+        if self.statuses:
+            parts.append(_is_one_of("r.status", self.statuses))
+        if self.addresses:
+            parts.append(sql.SQL("m.{} = ANY (%(addresses)s)").format(sql.Identifier(self.address_column)))
+        return sql.SQL(" AND ").join(parts)
+
+    def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
+        """A query for (created_at, id) of the rows next to the cursor, nearest first; takes %(limit)s and %(offset)s."""
+        place: sql.Composable = sql.SQL("")
+        parameters = dict(self.parameters)
+        if cursor is not None:
+            place = sql.SQL(" AND ({}, {}) {} (%(at)s, %(id)s)").format(
+                self.created_at, self.id, sql.SQL(">" if upwards else "<")
+            )
+            parameters |= {"at": cursor.created_at, "id": cursor.id}
+        order = sql.SQL("ASC" if upwards else "DESC")
+
+        def walk(where: sql.Composable) -> sql.Composed:
+            return sql.SQL(
+                "(SELECT {at} AS created_at, {id} AS id FROM {source} WHERE {where}{place} ORDER BY {at} {order}, {id} {order}"
+                " LIMIT %(limit)s + %(offset)s)"
+            ).format(at=self.created_at, id=self.id, source=self.source, where=where, place=place, order=order)
+
+        merged = sql.SQL(
+            "SELECT created_at, id FROM ({walks}) AS found ORDER BY created_at {order}, id {order}"
+            " LIMIT %(limit)s OFFSET %(offset)s"
+        )
+        return merged.format(walks=sql.SQL(" UNION ALL ").join(self._walks(walk)), order=order), parameters
+
+    def _walks(self, walk: Any) -> list[sql.Composed]:
+        """One walk of an index for each status or number: each is in order, so a page of each is enough."""
+        if len(self.addresses) > 1:
+            own = sql.SQL("{} AND m.{} = a.address").format(self.conditions, sql.Identifier(self.address_column))
+            return [
+                sql.SQL(
+                    "SELECT near.* FROM unnest(%(addresses)s::text[]) AS a (address) CROSS JOIN LATERAL {} AS near"
+                ).format(walk(own))
+            ]
+        if len(self.statuses) > 1:
+            each = sql.SQL("{} AND r.status = {}")
+            return [walk(each.format(self.conditions, sql.Literal(status.value))) for status in self.statuses]
+        return [walk(self.where)]
+
+
+def select(conn: Connection[Any], wanted: MessageFilter) -> Selection:
+    """The way to the rows of a filter. Looks the digits of a number up, where one is wanted."""
+    narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
+    wanted = _with_failures_only(wanted)
+    if wanted.statuses and not narrow and _RARE.issuperset(wanted.statuses) and wanted.direction == "outbound":
+        return _aside(wanted)
+    addresses: tuple[str, ...] | None = None
+    column = "sender" if wanted.direction == "inbound" else "recipient"
+    if wanted.phone:
+        addresses = _addresses(conn, wanted.phone)
+    conditions, parameters = _conditions(wanted)
+    if addresses is None:
+        return Selection("m", conditions, parameters)
+    if len(addresses) > _MAX_ADDRESSES:
+        fits = sql.SQL("{} AND whatsapp_logs.digits(m.{}) LIKE '%%' || %(phone)s || '%%'")
+        return Selection("m", fits.format(conditions, sql.Identifier(column)), parameters | {"phone": wanted.phone})
+    if not addresses:
+        return Selection("m", sql.SQL("{} AND false").format(conditions), parameters)
+    parameters["addresses"] = list(addresses)
+    return Selection("m", conditions, parameters, addresses=addresses, address_column=column)
+
+
+@contextmanager
+def portal_ids(wanted: MessageFilter) -> Iterator[None]:
+    """Ids are text here and have the portal's key types in the table: "x" is no number, and so nobody's id."""
+    try:
+        yield
+    except psycopg.DataError as error:
+        field = "client" if wanted.client_id else "policy"
+        raise InvalidInput(field, f"The portal has no {field} with this id.") from error
+
+
+def _aside(wanted: MessageFilter) -> Selection:
+    conditions, parameters = _conditions(replace(wanted, statuses=()), table="r")
+    if wanted.error_code:  # has an index of its own, in which all statuses stand together
+        conditions = sql.SQL("{} AND {}").format(conditions, _is_one_of("r.status", wanted.statuses))
+        return Selection("r", conditions, parameters)
+    return Selection("r", conditions, parameters, statuses=wanted.statuses)
+
+
+def _with_failures_only(wanted: MessageFilter) -> MessageFilter:
+    """Only what failed has an error code: said aloud, it is found in the side list."""
+    if not wanted.error_code:
+        return wanted
+    failing = tuple(status for status in wanted.statuses or _FAILING if status in _FAILING)
+    return replace(wanted, statuses=failing or wanted.statuses)
+
+
+def _conditions(wanted: MessageFilter, *, table: str = "m") -> tuple[sql.Composed, dict[str, Any]]:
+    """The WHERE of the given filters only, but for numbers: `x IS NULL OR …` would cost seconds under a generic plan."""
+    given: list[tuple[str, Any, str]] = [
+        ("type", wanted.types[0] if len(wanted.types) == 1 else "", f"{table}.message_type = %(type)s"),
+        ("types", list(wanted.types) if len(wanted.types) > 1 else [], f"{table}.message_type = ANY (%(types)s)"),
+        ("since", wanted.since, f"{table}.created_at >= %(since)s"),
+        ("until", wanted.until, f"{table}.created_at < %(until)s"),
+        ("client", wanted.client_id, "m.client_id = %(client)s"),
+        ("policy", wanted.policy_id, "m.policy_id = %(policy)s"),
+        ("error_code", wanted.error_code, f"{table}.error_code = %(error_code)s"),
+    ]
+    parts: list[sql.Composable] = [sql.SQL("true")]
+    parameters: dict[str, Any] = {}
+    if table == "m":
+        parts = [sql.SQL("m.direction = %(direction)s")]
+        parameters["direction"] = wanted.direction
+        if wanted.statuses:
+            parts.append(_is_one_of("m.status", wanted.statuses))
+    for name, value, condition in given:
+        if value:
+            parts.append(sql.SQL(condition))
+            parameters[name] = value
+    return sql.SQL(" AND ").join(parts), parameters
+
+
+def _is_one_of(column: str, statuses: tuple[Status, ...]) -> sql.Composed:
+    """A single one is compared by `=`: an index whose first column is compared with an array is not read in its order."""
+    words = [sql.Literal(status.value) for status in statuses]
+    if len(words) == 1:
+        return sql.SQL("{} = {}").format(sql.SQL(column), words[0])
+    return sql.SQL("{} = ANY (ARRAY[{}]::whatsapp_logs.status[])").format(sql.SQL(column), sql.SQL(", ").join(words))
+
+
+def _addresses(conn: Connection[Any], phone: str) -> tuple[str, ...]:
+    """The addresses that hold these digits, one more than _MAX_ADDRESSES at most; a WhatsApp user id is itself."""
+    if not phone.isdigit():
+        return (phone,)
+    found = conn.execute(
+        "SELECT address FROM whatsapp_logs.addresses"
+        " WHERE grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%' LIMIT %(limit)s",
+        {"phone": phone, "limit": _MAX_ADDRESSES + 1},
+    ).fetchall()
+    return tuple(row[0] for row in found)
