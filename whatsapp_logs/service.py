@@ -295,6 +295,11 @@ class WhatsAppService:
         with self.transaction() as conn:
             return health.look(conn)
 
+    def state(self) -> str:
+        """A word that is another one as soon as anything in the database has changed."""
+        with self.transaction() as conn:
+            return health.state(conn)
+
     def readings(self) -> readings.Readings:
         """The state of the log's surroundings: what alarms and metrics are made of."""
         silence = timedelta(minutes=self.config.alarm_callback_silence_minutes)

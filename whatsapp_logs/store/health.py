@@ -33,3 +33,10 @@ def look(conn: Connection[Any]) -> Server:
         row = cursor.execute(query.encode()).fetchone()
     assert row is not None
     return row
+
+
+def state(conn: Connection[Any]) -> str:
+    """The name of this moment's snapshot: while it stays the same, so does everything that a query can see."""
+    row = conn.execute("SELECT pg_current_snapshot()::text").fetchone()
+    assert row is not None
+    return str(row[0])

@@ -162,8 +162,8 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
 
 def digest(service: WhatsAppService, asked: Asked) -> str:
     """A fingerprint of all that can be seen to change: rows, figures, and the words that age."""
-    now = datetime.now(UTC)
-    return fingerprint(_page(service, asked), Figures(service.status_counts()), asked, now)
+    page = service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
+    return fingerprint(page, Figures(service.status_counts()), asked, datetime.now(UTC))
 
 
 def fingerprint(page: Page, figures: Figures, asked: Asked, now: datetime) -> str:
@@ -179,10 +179,6 @@ def fingerprint(page: Page, figures: Figures, asked: Asked, now: datetime) -> st
         for message in page.messages
     ]
     return hashlib.blake2b(repr((seen, sorted(figures.by_status.items()))).encode(), digest_size=8).hexdigest()
-
-
-def _page(service: WhatsAppService, asked: Asked) -> Page:
-    return service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
 
 
 def _is_moving(message: Message, now: datetime) -> bool:

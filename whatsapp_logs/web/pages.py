@@ -68,9 +68,9 @@ def search() -> BaseResponse | tuple[str, int]:
 
 @requires(Right.SEE)
 def live() -> str | Response:
-    """The list again if anything visible has changed since `seen`, else 204: one page query, nothing rendered."""
+    """The list again if anything visible has changed since `seen`, else 204: nothing rendered, and read once for all who look."""
     here = asked()
-    if request.args.get("seen") == listing.digest(current.service(), here):
+    if request.args.get("seen") == current.extension().news.digest(current.service(), here):
         return Response(status=204)
     return _render("whatsapp_logs/_live.html", listing.read(current.service(), here))
 

@@ -8,7 +8,8 @@
   });
 
   const $ = (id) => document.getElementById(id);
-  const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for every 750 ms
+  const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for at the quick pace
+  const QUICK_MS = 750, QUIET_MS = 1750; // quick while things change; the more answers bring nothing, the nearer to quiet
   const SLOWEST_MS = 30000;
   let lastSign = Date.now();
   let lost = 0;
@@ -23,7 +24,12 @@
   const due = new WeakMap();
   const asked = new WeakMap();
 
-  const pace = (element) => (Date.now() - lastSign < WATCHED_MS ? 750 : Number(element.dataset.wlLive));
+  const silence = new WeakMap(); // how many answers in a row brought nothing
+
+  const pace = (element) => {
+    if (Date.now() - lastSign >= WATCHED_MS) return Number(element.dataset.wlLive);
+    return Math.min(QUICK_MS + 250 * (silence.get(element) ?? 0), QUIET_MS);
+  };
 
   const tick = () => {
     if (document.hidden) return;
@@ -85,6 +91,7 @@
     const element = detail.elt;
     if (!element.matches?.("[data-wl-live]") || detail.requestConfig.verb !== "get") return;
     const now = Date.now();
+    silence.set(element, detail.xhr.status === 204 ? (silence.get(element) ?? 0) + 1 : 0);
     if (detail.successful) connected();
     else disconnected(detail.xhr.status);
     // Back off with the server's answer time, and further with every failure in a row.

@@ -1,0 +1,55 @@
+"""Whether a page has news, found out once for everybody who looks at the same list: two hundred open pages cost what one costs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whatsapp_logs.web import listing
+from whatsapp_logs.web.asking import Asked
+
+if TYPE_CHECKING:
+    from whatsapp_logs.service import WhatsAppService
+
+_LOOK_EVERY_S = 0.2  # the database is asked for its state no oftener than that, by all pages together
+_WORDS_AGE_S = 5.0  # "3 min ago" changes without a change in the log
+_MOST = 500  # lists remembered
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    digest: str
+    state: str
+    at: float
+
+
+class News:
+    """What each list shows by now, remembered for as long as the database has not changed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state, self._looked_at = "", 0.0
+        self._known: OrderedDict[Asked, _Known] = OrderedDict()
+
+    def digest(self, service: WhatsAppService, asked: Asked) -> str:
+        """The fingerprint of what this list shows now; see `listing.digest`."""
+        state, now = self._state_now(service), time.monotonic()
+        known = self._known.get(asked)
+        if known is None or known.state != state or now - known.at > _WORDS_AGE_S:
+            known = _Known(listing.digest(service, asked), state, now)
+            with self._lock:
+                self._known[asked] = known
+                self._known.move_to_end(asked)
+                while len(self._known) > _MOST:
+                    self._known.popitem(last=False)
+        return known.digest
+
+    def _state_now(self, service: WhatsAppService) -> str:
+        with self._lock:  # whoever comes meanwhile waits for the one answer
+            if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
+                self._state = service.state()
+                self._looked_at = time.monotonic()
+            return self._state
