@@ -17,12 +17,13 @@ import psycopg
 MOST_CLIENTS, MOST_POLICIES = 200_000, 300_000
 PENDING = 1000  # the newest messages, of which nobody knows the end yet
 BATCH = 500_000
+_LOG_ITSELF = 4  # statements of derived.sql that make what the log needs to answer
 _SQL = Path(__file__).parent / "sql"
 _FILLED = ("messages", "status_events", "addresses", "rare_statuses")
 
 
-def fill(dsn: str, rows: int, *, tell: Callable[[str], None]) -> None:
-    """Write the office, its messages, their events, and all that is derived from them."""
+def fill(dsn: str, rows: int, *, tell: Callable[[str], None] = lambda text: None, whole: bool = True) -> None:
+    """Write the office, its messages, and all that is derived from them; unless `whole`, no events and no first portal."""
     clients, policies = min(MOST_CLIENTS, max(100, rows // 5)), min(MOST_POLICIES, max(150, rows * 3 // 10))
     with psycopg.connect(dsn, autocommit=True) as conn, psycopg.connect(dsn, autocommit=True) as source:
         # Neither triggers nor foreign keys: what they would do is done below, set by set.
@@ -41,7 +42,10 @@ def fill(dsn: str, rows: int, *, tell: Callable[[str], None]) -> None:
                 for block in out:
                     into.write(block)
         conn.execute("SELECT setval(pg_get_serial_sequence('whatsapp_logs.messages', 'id'), %s)", [rows])
-        for statement in (*_read("derived").split(";\n\n"), *indexes, _read("first_portal_indexes")):
+        derived = _read("derived").split(";\n\n")
+        for statement in (
+            (*derived, *indexes, _read("first_portal_indexes")) if whole else (*derived[:_LOG_ITSELF], *indexes)
+        ):
             began = time.monotonic()
             conn.execute(statement.encode())
             if time.monotonic() - began > 20:

@@ -142,8 +142,6 @@ CREATE INDEX messages_policy ON whatsapp_logs.messages USING btree (policy_id, c
     -- A policy's messages, newest first; clearing them when a policy is deleted.
 CREATE UNIQUE INDEX messages_provider_id ON whatsapp_logs.messages USING btree (provider_id);
     -- Which message does this callback or refreshed SID belong to?
-CREATE INDEX messages_recipient ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC);
-    -- A page of one or a few numbers' messages; a number's last message.
 CREATE UNIQUE INDEX messages_request_key ON whatsapp_logs.messages USING btree (request_key) WHERE (request_key IS NOT NULL);
     -- Was this very request queued before?
 CREATE INDEX messages_resend_of ON whatsapp_logs.messages USING btree (resend_of) WHERE (resend_of IS NOT NULL);
@@ -152,6 +150,8 @@ CREATE INDEX messages_send_at ON whatsapp_logs.messages USING btree (send_at) WH
     -- Which scheduled messages belong to the day that is reconciled?
 CREATE INDEX messages_sender ON whatsapp_logs.messages USING btree (sender, created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
     -- A customer's latest answers.
+CREATE INDEX messages_sent_to ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC) WHERE (direction = 'outbound'::text);
+    -- A page of some numbers' messages, from this index alone; a number's last message.
 CREATE INDEX messages_type ON whatsapp_logs.messages USING btree (message_type, created_at DESC, id DESC);
     -- A page of a type that is rare: walking the time index would look at all others.
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();

@@ -224,6 +224,24 @@ def test_what_is_due_is_a_matter_of_age(
     assert [row.id for row in found] == ([sent.id] if due else [])
 
 
+@pytest.mark.parametrize(
+    ("minute", "hours_old", "is_asked"),
+    [(7, 0.5, True), (7, 2, False), (20, 2, True), (20, 30, False), (0, 30, True), (0, 200, False)],
+)
+def test_delivered_messages_are_looked_through_the_seldomer_the_older_they_are(
+    minute: int, hours_old: float, is_asked: bool, service: WhatsAppService, simulator: Simulator
+) -> None:
+    now = datetime.now(UTC).replace(minute=minute)
+    delivered = service.log_message(
+        message_sid="SM" + "d" * 32,
+        to="+447700900222",
+        status="delivered",
+        created_at=now - timedelta(hours=hours_old),
+    )
+    refresh.sweep(service.transaction, service.gateway, now=now)
+    assert any(event.provider_status == "not_found" for event in service.timeline(delivered.id)) is is_asked
+
+
 def test_a_busy_twilio_ends_the_sweep_and_the_next_one_goes_on(
     service: WhatsAppService, simulator: Simulator, work: Callable[[], None]
 ) -> None:

@@ -57,6 +57,11 @@ class MessageFilter:
         """Whether the rolled-up counts know the exact number of rows."""
         return self == MessageFilter(statuses=self.statuses, types=self.types, direction=self.direction, zone=self.zone)
 
+    @property
+    def is_counted_by_day(self) -> bool:
+        """Whether the daily counts know the number of rows, but for the parts of a day at either end."""
+        return replace(self, date_from=None, date_to=None).is_counted
+
     def only(self, *statuses: Status) -> MessageFilter:
         """The same list, of these statuses."""
         return replace(self, statuses=statuses)

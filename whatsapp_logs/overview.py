@@ -11,6 +11,7 @@ from psycopg import Connection
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
 from whatsapp_logs.store import counts, messages
+from whatsapp_logs.store.selection import Selection, select
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +19,15 @@ class Overview:
     """A page, the whole log's totals, and what the filter leaves of them.
 
     `filtered` counts per status within the filter but for its statuses; None where there is too much to count. `total` is the
-    filter's number of rows, above `messages.COUNT_LIMIT` only "more than that" unless the totals know it.
+    filter's number of rows, or where counting ended (`is_total_exact` False): there are more. Messages of very many numbers are not
+    counted beyond the page.
     """
 
     page: messages.Page
     totals: counts.Totals
     filtered: Mapping[Status, int] | None
     total: int
+    is_total_exact: bool
 
 
 def read(
@@ -37,14 +40,42 @@ def read(
     limit: int = 50,
 ) -> Overview:
     """Everything a list shows, in the caller's transaction."""
-    page = messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit)
+    chosen = select(conn, wanted)
+    page = messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit, chosen=chosen)
     totals = counts.totals(conn)
-    if wanted.is_counted:
-        filtered: Mapping[Status, int] | None = totals.by_status(direction=wanted.direction, types=wanted.types)
-        return Overview(page=page, totals=totals, filtered=filtered, total=totals.of_filter(wanted))
-    filtered = messages.count_by_status(conn, wanted.only())
-    if filtered is None:
-        total = messages.count_up_to(conn, wanted)
-    else:
+    if chosen.is_scattered:
+        is_all = page.newer is None and page.older is None
+        return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=is_all)
+    filtered = _count_by_status(conn, wanted.only(), totals, chosen)
+    if filtered is not None:
         total = sum(n for status, n in filtered.items() if not wanted.statuses or status in wanted.statuses)
-    return Overview(page=page, totals=totals, filtered=filtered, total=total)
+        return Overview(page=page, totals=totals, filtered=filtered, total=total, is_total_exact=True)
+    found = messages.count_up_to(conn, chosen, wanted)
+    total, is_exact = min(found, messages.COUNT_LIMIT), found <= messages.COUNT_LIMIT
+    return Overview(page=page, totals=totals, filtered=None, total=total, is_total_exact=is_exact)
+
+
+def count(conn: Connection[Any], wanted: MessageFilter) -> int:
+    """How many messages match; more than `messages.COUNT_LIMIT` are one more than that where nobody knows how many."""
+    if wanted.is_counted:
+        return counts.totals(conn).of_filter(wanted)
+    found = counts.within_days(conn, wanted, limit=messages.COUNT_LIMIT) if wanted.is_counted_by_day else None
+    if found is not None:
+        return sum(n for status, n in found.items() if not wanted.statuses or status in wanted.statuses)
+    return messages.count_up_to(conn, select(conn, wanted), wanted)
+
+
+def count_by_status(conn: Connection[Any], wanted: MessageFilter) -> Mapping[Status, int] | None:
+    """How many messages of a filter without statuses stand at each status; None where there is too much to count."""
+    return _count_by_status(conn, wanted, counts.totals(conn))
+
+
+def _count_by_status(
+    conn: Connection[Any], wanted: MessageFilter, totals: counts.Totals, known: Selection | None = None
+) -> Mapping[Status, int] | None:
+    if wanted.is_counted:
+        return totals.by_status(direction=wanted.direction, types=wanted.types)
+    found = counts.within_days(conn, wanted, limit=messages.COUNT_LIMIT) if wanted.is_counted_by_day else None
+    if found is not None:
+        return found
+    return messages.count_by_status(conn, select(conn, wanted, known=known), wanted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -43,13 +43,13 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
     A draft that cannot be sent becomes a row too: failed, with the reason. Raises InvalidInput for an unknown client or policy.
     """
     now = now or datetime.now(UTC)
-    recipient, problem = _checked(draft, config)
+    recipient, problem = checked(draft, config)
     with atomic(conn):
         earlier = _asked_before(conn, draft)
         if earlier is not None:
             return earlier
         # For a wrong number too: once it has been corrected, the message is sent again with its document.
-        media_id = media.insert(conn, draft.media) if draft.media and not _uncarried(draft, config) else None
+        media_id = media.insert(conn, draft.media) if draft.media and not uncarried(draft, config) else None
         message_id = _insert(conn, draft, recipient, config=config, media_id=media_id, now=now)
         if message_id is None:  # somebody else asked the same in this very moment, and has committed first
             return _there(_asked_before(conn, draft))
@@ -259,16 +259,17 @@ def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSen
     _write_down(transactions, partial(_release, message_id=message.id, reason=str(error), retry_at=retry_at))
 
 
-def _checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]:
+def checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]:
     """The recipient's address and, where the draft cannot be sent, the code and sentence that say why."""
     try:
         recipient = phone.to_address(draft.to, region=config.default_region)
     except InvalidInput as error:
         return draft.to.strip()[:100] or "(none)", ("invalid_number", error.reason)
-    return recipient, _uncarried(draft, config)
+    return recipient, uncarried(draft, config)
 
 
-def _uncarried(draft: Draft, config: Config) -> tuple[str, str] | None:
+def uncarried(draft: Draft, config: Config) -> tuple[str, str] | None:
+    """Why the channel cannot carry this draft, whoever gets it: a code and a sentence."""
     return whatsapp.problem_of(draft, max_media_bytes=config.max_media_bytes)
 
 
@@ -290,29 +291,40 @@ def _insert(
     now: datetime,
     claimed_at: datetime | None = None,
 ) -> int | None:
+    row = columns(draft, recipient, config=config, media_id=media_id, now=now)
+    with known_to_the_portal():
+        return messages.insert(conn, **row, claimed_at=claimed_at)
+
+
+def columns(draft: Draft, recipient: str, *, config: Config, media_id: str | None, now: datetime) -> dict[str, Any]:
+    """The draft as columns of `messages`."""
     template = draft.template
+    return {
+        "message_type": _NOT_OF_A_TYPE.sub("_", draft.message_type)[:_MAX_TYPE] or GENERAL,
+        "recipient": recipient,
+        "sender": config.sender or None,
+        "body": draft.body,
+        "media_url": draft.media_url,
+        "media_id": media_id,
+        "template_sid": template.sid if template else None,
+        "template_name": template.name if template else None,
+        "media_variable": template.media_variable if template else None,
+        "variables": dict(template.variables) if template else None,
+        "policy_id": None if draft.policy_id is None else str(draft.policy_id),
+        "client_id": None if draft.client_id is None else str(draft.client_id),
+        "created_by": draft.created_by,
+        "request_key": draft.request_key,
+        "send_at": draft.send_at,
+        "resend_of": draft.resend_of,
+        "created_at": now,
+    }
+
+
+@contextmanager
+def known_to_the_portal() -> Iterator[None]:
+    """Raises InvalidInput for a client, policy or earlier message that does not exist."""
     try:
-        return messages.insert(
-            conn,
-            message_type=_NOT_OF_A_TYPE.sub("_", draft.message_type)[:_MAX_TYPE] or GENERAL,
-            recipient=recipient,
-            sender=config.sender or None,
-            body=draft.body,
-            media_url=draft.media_url,
-            media_id=media_id,
-            template_sid=template.sid if template else None,
-            template_name=template.name if template else None,
-            media_variable=template.media_variable if template else None,
-            variables=dict(template.variables) if template else None,
-            policy_id=None if draft.policy_id is None else str(draft.policy_id),
-            client_id=None if draft.client_id is None else str(draft.client_id),
-            created_by=draft.created_by,
-            request_key=draft.request_key,
-            send_at=draft.send_at,
-            resend_of=draft.resend_of,
-            claimed_at=claimed_at,
-            created_at=now,
-        )
+        yield
     except psycopg.errors.ForeignKeyViolation as error:
         raise InvalidInput(_column(error), "The portal has no such client, policy or earlier message.") from error
     except psycopg.errors.DataError as error:

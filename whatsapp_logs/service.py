@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import alarms, overview, reconcile, refresh, self_test, send, track
+from whatsapp_logs import alarms, bulk, overview, reconcile, refresh, self_test, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -94,6 +94,13 @@ class WhatsAppService:
             return send.queue_message(conn, draft, config=self.config)
         with self.transaction() as own:
             return send.queue_message(own, draft, config=self.config)
+
+    def send_many(self, drafts: Sequence[Draft], *, conn: Connection[Any] | None = None) -> list[int]:
+        """Write many messages down and have them sent, all or none; ids in order. Each is promised what `send` promises one."""
+        if conn is not None:
+            return bulk.queue_messages(conn, drafts, config=self.config)
+        with self.transaction() as own:
+            return bulk.queue_messages(own, drafts, config=self.config)
 
     def send_again(self, message_id: int, *, created_by: str, request_key: str, to: str | None = None) -> Message:
         """Send a failed message once more, as a new one; asked twice with one key, the first one's. See `send.send_again`."""
@@ -229,16 +236,14 @@ class WhatsAppService:
             return messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit)
 
     def count(self, wanted: MessageFilter) -> int:
-        """How many messages match; above `messages.COUNT_LIMIT` only "more than that" unless the roll-up knows exactly."""
+        """How many messages match; see `overview.count` for "more than that"."""
         with self.transaction() as conn:
-            return counts.totals(conn).of_filter(wanted) if wanted.is_counted else messages.count_up_to(conn, wanted)
+            return overview.count(conn, wanted)
 
-    def count_by_status(self, wanted: MessageFilter) -> dict[Status, int] | None:
-        """How many matching messages stand at each status; None when there are too many to count and no roll-up knows."""
+    def count_by_status(self, wanted: MessageFilter) -> Mapping[Status, int] | None:
+        """How many messages of a filter without statuses stand at each status; None when there are too many to count."""
         with self.transaction() as conn:
-            if wanted.is_counted and not wanted.statuses:
-                return counts.totals(conn).by_status(direction=wanted.direction, types=wanted.types)
-            return messages.count_by_status(conn, wanted)
+            return overview.count_by_status(conn, wanted)
 
     def message(self, message_id: int) -> Message:
         """The message of that id. Raises MessageNotFound."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import Connection
@@ -52,6 +54,84 @@ def totals(conn: Connection[Any]) -> Totals:
         """
     ).fetchall()
     return Totals({(direction, kind, Status(status)): n for direction, kind, status, n in rows})
+
+
+def within_days(conn: Connection[Any], wanted: MessageFilter, *, limit: int) -> dict[Status, int] | None:
+    """How many messages of a filter by day, type and status (`wanted.is_counted_by_day`) stand at each status, exactly.
+
+    Whole UTC days are known; what the viewer's zone cuts off at either end is counted, up to `limit` rows each (None beyond).
+    """
+    first, last = _first_midnight(wanted.since), _last_midnight(wanted.until)
+    if first is not None and last is not None and first >= last:
+        return None
+    found = _of_days(conn, wanted, first, last)
+    for since, until in ((wanted.since, first), (last, wanted.until)):
+        if since is None or until is None or since == until:
+            continue
+        part = _of_part(conn, wanted, since, until, limit=limit)
+        if sum(part.values()) > limit:
+            return None
+        found.update(part)
+    return dict(found)
+
+
+def _of_days(
+    conn: Connection[Any], wanted: MessageFilter, first: datetime | None, last: datetime | None
+) -> Counter[Status]:
+    given: list[tuple[str, Any]] = [
+        ("day >= %(first)s", first and first.date()),
+        ("day < %(last)s", last and last.date()),
+        ("message_type = ANY (%(types)s)", list(wanted.types)),
+    ]
+    where = " AND ".join(["direction = %(direction)s", *(condition for condition, value in given if value)])
+    rows = conn.execute(
+        f"""
+        SELECT status, sum(n)::bigint FROM (
+            SELECT status, n FROM whatsapp_logs.counts WHERE {where}
+            UNION ALL
+            SELECT status, n FROM whatsapp_logs.count_deltas WHERE {where}
+        ) AS every GROUP BY status HAVING sum(n) <> 0
+        """.encode(),
+        {
+            "direction": wanted.direction,
+            "first": first and first.date(),
+            "last": last and last.date(),
+            "types": list(wanted.types),
+        },
+    ).fetchall()
+    return Counter({Status(status): n for status, n in rows})
+
+
+def _of_part(
+    conn: Connection[Any], wanted: MessageFilter, since: datetime, until: datetime, *, limit: int
+) -> Counter[Status]:
+    types = "AND message_type = ANY (%(types)s)" if wanted.types else ""
+    rows = conn.execute(
+        f"""
+        SELECT status, count(*) FROM (
+            SELECT status FROM whatsapp_logs.messages
+            WHERE direction = %(direction)s AND created_at >= %(since)s AND created_at < %(until)s {types} LIMIT %(limit)s
+        ) AS part GROUP BY status
+        """.encode(),
+        {
+            "direction": wanted.direction,
+            "since": since,
+            "until": until,
+            "types": list(wanted.types),
+            "limit": limit + 1,
+        },
+    ).fetchall()
+    return Counter({Status(status): n for status, n in rows})
+
+
+def _first_midnight(moment: datetime | None) -> datetime | None:
+    """The first midnight, UTC, not before this moment."""
+    return None if moment is None else _last_midnight(moment + timedelta(days=1) - timedelta.resolution)
+
+
+def _last_midnight(moment: datetime | None) -> datetime | None:
+    """The last midnight, UTC, not after this moment."""
+    return None if moment is None else moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def fold_deltas(conn: Connection[Any]) -> int:

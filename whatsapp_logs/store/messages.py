@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import Connection, sql
@@ -12,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Message, Status
-from whatsapp_logs.store.selection import portal_ids, select
+from whatsapp_logs.store.selection import Selection, portal_ids, select
 from whatsapp_logs.store.text import storable
 
 COLUMNS = """
@@ -29,6 +31,19 @@ _INSERT_COLUMNS = (
     "policy_id", "client_id", "created_at", "status",
 )  # fmt: skip
 COUNT_LIMIT = 10_000
+_NEXT_IDS = """
+    SELECT nextval(pg_get_serial_sequence('whatsapp_logs.messages', 'id')) FROM generate_series(1, %(n)s::integer)"""
+# The first event moves no status: `queued` is what a new message is.
+_INSERT_MANY = """
+    WITH written AS (
+        INSERT INTO whatsapp_logs.messages ({columns}) OVERRIDING SYSTEM VALUE
+        SELECT {columns} FROM jsonb_populate_recordset(NULL::whatsapp_logs.messages, %(rows)s::jsonb)
+        ON CONFLICT DO NOTHING RETURNING id, created_at
+    ), told AS (
+        INSERT INTO whatsapp_logs.status_events (message_id, status, provider_status, source, happened_at, received_at)
+        SELECT id, 'queued', 'queued', 'send', created_at, created_at FROM written ORDER BY id
+    )
+    SELECT id FROM written"""
 # The page's keys first, whatever way they are found; then these rows, each by its key.
 _ROWS_OF = f"""
     WITH page AS MATERIALIZED ({{keys}})
@@ -63,6 +78,34 @@ def insert(conn: Connection[Any], **values: Any) -> int | None:
         given,
     ).fetchone()
     return None if row is None else int(row[0])
+
+
+def insert_many(conn: Connection[Any], rows: Sequence[dict[str, Any]]) -> list[int | None]:
+    """Write many queued messages and the first event of each, in one statement; ids in their order, None where `request_key` was
+    known already. `rows` are columns of `messages`, all the same ones.
+    """
+    ids = [row[0] for row in conn.execute(_NEXT_IDS, {"n": len(rows)}).fetchall()]
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    given = [
+        {"id": id_} | {name: storable(_plain(row[name])) for name in names} for id_, row in zip(ids, rows, strict=True)
+    ]
+    statement = sql.SQL(_INSERT_MANY).format(columns=sql.SQL(", ").join(map(sql.Identifier, ("id", *names))))
+    written = {row[0] for row in conn.execute(statement, {"rows": json.dumps(given)}).fetchall()}
+    return [id_ if id_ in written else None for id_ in ids]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def ids_by_request_key(conn: Connection[Any], keys: Sequence[str]) -> dict[str, int]:
+    """Which of these requests made a message before."""
+    return dict(
+        conn.execute(
+            "SELECT request_key, id FROM whatsapp_logs.messages WHERE request_key = ANY (%(keys)s)",
+            {"keys": list(keys)},
+        ).fetchall()
+    )
 
 
 def get(conn: Connection[Any], message_id: int) -> Message | None:
@@ -116,16 +159,20 @@ def page(
     after: Cursor | None = None,
     offset: int = 0,
     limit: int = 50,
+    chosen: Selection | None = None,
 ) -> Page:
     """One page of `wanted`, newest first: the rows older than `before`, or the nearest ones newer than `after`.
 
-    `offset` serves the first portal's page numbers only; it costs what it skips.
+    `offset` serves the first portal's page numbers only; it costs what it skips. `chosen` is the filter's selection, if known.
     """
     upwards = after is not None and before is None
-    keys, parameters = select(conn, wanted).keys(cursor=after if upwards else before, upwards=upwards)
-    query = sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
-    with portal_ids(wanted):
-        found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
+    found: list[Message] = []
+    for keys, parameters in (chosen or select(conn, wanted)).keys(cursor=after if upwards else before, upwards=upwards):
+        query = sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
+        with portal_ids(wanted):
+            found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
+        if len(found) > limit:
+            break
     has_more, rows = len(found) > limit, found[:limit]
     if upwards:
         rows.reverse()
@@ -135,30 +182,27 @@ def page(
     return Page(rows, first if has_newer else None, last if has_older else None)
 
 
-def count_up_to(conn: Connection[Any], wanted: MessageFilter, *, limit: int = COUNT_LIMIT) -> int:
-    """How many messages match, but never counting further than `limit` + 1 ("10 000+")."""
-    chosen = select(conn, wanted)
-    query = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} LIMIT %(limit)s) AS found")
-    with portal_ids(wanted):
-        row = conn.execute(
-            query.format(chosen.source, chosen.where), chosen.parameters | {"limit": limit + 1}
-        ).fetchone()
-    return int(row[0]) if row else 0
+def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> int:
+    """How many messages match, but never counting further than COUNT_LIMIT + 1 ("10 000+")."""
+    return sum(_counted(conn, chosen, wanted).values())
 
 
-def count_by_status(
-    conn: Connection[Any], wanted: MessageFilter, *, limit: int = COUNT_LIMIT
-) -> dict[Status, int] | None:
-    """How many of the matching messages stand at each status; None when there are more than `limit`."""
-    chosen = select(conn, wanted)
+def count_by_status(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> dict[Status, int] | None:
+    """How many of the matching messages stand at each status; None when there are more than COUNT_LIMIT."""
+    found = _counted(conn, chosen, wanted)
+    return found if sum(found.values()) <= COUNT_LIMIT else None
+
+
+def _counted(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> dict[Status, int]:
+    # In the page's order, where there is one: else the planner reads a whole table for what it believes to be many rows of it.
+    order = sql.SQL("") if chosen.addresses else sql.SQL("ORDER BY {} DESC").format(chosen.created_at)
     query = sql.SQL(
-        "SELECT status, count(*) FROM (SELECT {table}.status FROM {source} WHERE {where} LIMIT %(limit)s) AS matching"
+        "SELECT status, count(*) FROM (SELECT {table}.status FROM {source} WHERE {where} {order} LIMIT %(limit)s) AS matching"
         " GROUP BY status"
-    ).format(table=sql.Identifier(chosen.table), source=chosen.source, where=chosen.where)
+    ).format(table=sql.Identifier(chosen.table), source=chosen.source, where=chosen.where, order=order)
     with portal_ids(wanted):
-        rows = conn.execute(query, chosen.parameters | {"limit": limit + 1}).fetchall()
-    found = {Status(status): int(n) for status, n in rows}
-    return found if sum(found.values()) <= limit else None
+        rows = conn.execute(query, chosen.parameters | {"limit": COUNT_LIMIT + 1}).fetchall()
+    return {Status(status): int(n) for status, n in rows}
 
 
 def _one(conn: Connection[Any], condition: str, key: int | str) -> Message | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,12 @@ _app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 
 
 def defer(conn: Connection[Any], task: str, *, at: datetime | None = None, **arguments: Any) -> None:
-    """Put a job for `task` into the caller's transaction; it runs after the commit, not before `at`.
+    """Put a job for `task` into the caller's transaction; it runs after the commit, not before `at`."""
+    defer_many(conn, task, [arguments], at=at)
+
+
+def defer_many(conn: Connection[Any], task: str, each: Sequence[dict[str, Any]], *, at: datetime | None = None) -> None:
+    """A job for each of these sets of arguments, in one statement.
 
     The queue's functions are unqualified in the library, so the search path is borrowed for one statement and given back.
     """
@@ -23,5 +29,5 @@ def defer(conn: Connection[Any], task: str, *, at: datetime | None = None, **arg
         "SELECT current_setting('search_path'), set_config('search_path', %s, true)", [SCHEMA]
     ).fetchone()
     options: dict[str, Any] = {"priority": _PRIORITY.get(task, 0)} | ({"schedule_at": at} if at is not None else {})
-    _app.configure_task(task, connection=conn, **options).defer(**arguments)
+    _app.configure_task(task, connection=conn, **options).batch_defer(*each)
     conn.execute("SELECT set_config('search_path', %s, true)", [before[0] if before else "public"])

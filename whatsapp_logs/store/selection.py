@@ -13,11 +13,15 @@ from psycopg import Connection, sql
 from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
+from whatsapp_logs.store import counts
 
 _RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
 _FAILING = (Status.CANCELED, Status.FAILED, Status.UNDELIVERED)
-# A part of a number that fits more addresses than this fits so many messages that walking the time index finds a page of them.
-_MAX_ADDRESSES = 5000
+_MAX_ADDRESSES = 5000  # a part of a number that fits more than this is looked for in every message
+_MANY_ADDRESSES = (
+    300  # so many numbers get a page of messages within _NEAR_ROWS, unless all of them are customers of old
+)
+_NEAR_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Selection:
     statuses: tuple[Status, ...] = ()  # of the side list: each is read in its own order
     addresses: tuple[str, ...] = ()  # of these numbers only: likewise
     address_column: str = ""
+    is_common: bool = True  # one of the newest messages may well be of these
+    is_scattered: bool = False  # so many numbers: a page is found, but counting would look at everything
 
     @property
     def source(self) -> sql.SQL:
@@ -59,8 +65,11 @@ class Selection:
             parts.append(sql.SQL("m.{} = ANY (%(addresses)s)").format(sql.Identifier(self.address_column)))
         return sql.SQL(" AND ").join(parts)
 
-    def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
-        """A query for (created_at, id) of the rows next to the cursor, nearest first; takes %(limit)s and %(offset)s."""
+    def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> list[tuple[sql.Composed, dict[str, Any]]]:
+        """Queries for (created_at, id) of the rows next to the cursor, nearest first; they take %(limit)s and %(offset)s.
+
+        The first one that fills a page is right; the last one is right in any case.
+        """
         place: sql.Composable = sql.SQL("")
         parameters = dict(self.parameters)
         if cursor is not None:
@@ -79,8 +88,15 @@ class Selection:
         merged = sql.SQL(
             "SELECT created_at, id FROM ({walks}) AS found ORDER BY created_at {order}, id {order}"
             " LIMIT %(limit)s OFFSET %(offset)s"
-        )
-        return merged.format(walks=sql.SQL(" UNION ALL ").join(self._walks(walk)), order=order), parameters
+        ).format(walks=sql.SQL(" UNION ALL ").join(self._walks(walk)), order=order)
+        if not (self.is_scattered and self.addresses and self.is_common):
+            return [(merged, parameters)]
+        near = sql.SQL(
+            "SELECT m.created_at, m.id FROM (SELECT * FROM whatsapp_logs.messages AS m WHERE true{place}"
+            " ORDER BY m.created_at {order}, m.id {order} LIMIT {rows}) AS m"
+            " WHERE {where} ORDER BY m.created_at {order}, m.id {order} LIMIT %(limit)s OFFSET %(offset)s"
+        ).format(place=place, order=order, rows=_NEAR_ROWS, where=self.where)
+        return [(near, parameters), (merged, parameters)]
 
     def _walks(self, walk: Any) -> list[sql.Composed]:
         """One walk of an index for each status or number: each is in order, so a page of each is enough."""
@@ -97,26 +113,36 @@ class Selection:
         return [walk(self.where)]
 
 
-def select(conn: Connection[Any], wanted: MessageFilter) -> Selection:
-    """The way to the rows of a filter. Looks the digits of a number up, where one is wanted."""
+def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | None = None) -> Selection:
+    """The way to the rows of a filter. Looks the digits of a number up, unless a selection that is `known` has done it."""
     narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
     wanted = _with_failures_only(wanted)
-    if wanted.statuses and not narrow and _RARE.issuperset(wanted.statuses) and wanted.direction == "outbound":
+    is_rare = bool(wanted.statuses) and _RARE.issuperset(wanted.statuses) and wanted.direction == "outbound"
+    if is_rare and not narrow and not _has_rarer_type(conn, wanted):
         return _aside(wanted)
     addresses: tuple[str, ...] | None = None
     column = "sender" if wanted.direction == "inbound" else "recipient"
     if wanted.phone:
-        addresses = _addresses(conn, wanted.phone)
+        addresses = _addresses(conn, wanted.phone) if known is None else known.addresses
     conditions, parameters = _conditions(wanted)
     if addresses is None:
         return Selection("m", conditions, parameters)
     if len(addresses) > _MAX_ADDRESSES:
         fits = sql.SQL("{} AND whatsapp_logs.digits(m.{}) LIKE '%%' || %(phone)s || '%%'")
-        return Selection("m", fits.format(conditions, sql.Identifier(column)), parameters | {"phone": wanted.phone})
+        fitting = fits.format(conditions, sql.Identifier(column))
+        return Selection("m", fitting, parameters | {"phone": wanted.phone}, is_scattered=True)
     if not addresses:
         return Selection("m", sql.SQL("{} AND false").format(conditions), parameters)
     parameters["addresses"] = list(addresses)
-    return Selection("m", conditions, parameters, addresses=addresses, address_column=column)
+    return Selection(
+        "m",
+        conditions,
+        parameters,
+        addresses=addresses,
+        address_column=column,
+        is_common=not is_rare,
+        is_scattered=len(addresses) >= _MANY_ADDRESSES,
+    )
 
 
 @contextmanager
@@ -127,6 +153,15 @@ def portal_ids(wanted: MessageFilter) -> Iterator[None]:
     except psycopg.DataError as error:
         field = "client" if wanted.client_id else "policy"
         raise InvalidInput(field, f"The portal has no {field} with this id.") from error
+
+
+def _has_rarer_type(conn: Connection[Any], wanted: MessageFilter) -> bool:
+    """Whether there are fewer messages of these types than of these statuses."""
+    if not wanted.types or wanted.error_code:
+        return False
+    known = counts.totals(conn)
+    of_type = sum(known.by_status(types=wanted.types).values())
+    return of_type < sum(n for status, n in known.by_status().items() if status in wanted.statuses)
 
 
 def _aside(wanted: MessageFilter) -> Selection:
@@ -159,8 +194,8 @@ def _conditions(wanted: MessageFilter, *, table: str = "m") -> tuple[sql.Compose
     parts: list[sql.Composable] = [sql.SQL("true")]
     parameters: dict[str, Any] = {}
     if table == "m":
-        parts = [sql.SQL("m.direction = %(direction)s")]
-        parameters["direction"] = wanted.direction
+        # Written out, because an index that holds one direction serves no query that might ask for the other.
+        parts = [sql.SQL("m.direction = {}").format(sql.Literal(wanted.direction))]
         if wanted.statuses:
             parts.append(_is_one_of("m.status", wanted.statuses))
     for name, value, condition in given:

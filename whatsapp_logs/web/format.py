@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 from whatsapp_logs.message import FAILURES, Message, Status
-from whatsapp_logs.store.messages import COUNT_LIMIT
 from whatsapp_logs.twilio.error_codes import explain
 
 _THIN = "\u202f"  # narrow no-break space between thousands
@@ -60,9 +59,9 @@ def number(value: int) -> str:
     return f"{value:,}".replace(",", _THIN)
 
 
-def counted(value: int) -> str:
-    """A number of rows that was not counted any further than `COUNT_LIMIT`: "10 000+"."""
-    return f"{number(COUNT_LIMIT)}+" if value > COUNT_LIMIT else number(value)
+def counted(value: int, *, is_exact: bool) -> str:
+    """A number of rows, or how far they were counted: "10 000+"."""
+    return number(value) if is_exact else f"{number(value)}+"
 
 
 def percent(part: int, whole: int) -> str:

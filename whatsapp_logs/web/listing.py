@@ -95,6 +95,7 @@ class Listing:
     filtered: Mapping[Status, int] | None
     types: list[str]
     total: int
+    is_total_exact: bool
     now: datetime
     received: int = 0  # of the whole log, where the whole log is shown
 
@@ -126,9 +127,9 @@ class Listing:
     def place(self) -> str:
         """Which rows these are: "1 – 50 of 1 234"."""
         first, last = self.asked.row, self.asked.row + len(self.rows) - 1
-        total = max(self.total, last)
-        words = format.number(total) if self.asked.wanted.is_counted else format.counted(total)
-        return f"{format.number(first)} – {format.number(last)} of {words}"
+        if last > self.total or (last == self.total and not self.is_total_exact):
+            return f"{format.number(first)} – {format.number(last)}" + (" of more" if self.page.older else "")
+        return f"{format.number(first)} – {format.number(last)} of {format.counted(self.total, is_exact=self.is_total_exact)}"
 
     @property
     def older_url(self) -> str:
@@ -155,6 +156,7 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
         filtered=found.filtered,
         types=found.totals.types,
         total=found.total,
+        is_total_exact=found.is_total_exact,
         now=now,
         received=found.totals.of_filter(MessageFilter(direction="inbound")) if asked.wanted.is_empty else 0,
     )

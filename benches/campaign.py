@@ -1,0 +1,74 @@
+"""Queueing a campaign: rows, first events, counts, addresses, side list and jobs of 10 000 messages, beside COPY of the bare rows.
+
+Both in a transaction that is rolled back, so that the log stays what it was; what a commit costs is the same for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+
+from benches.measure import Line, interleaved
+from benches.place import Place
+from whatsapp_logs import Config, Draft, WhatsAppService
+
+MESSAGES = 10_000
+_COLUMNS = "id, recipient, sender, body, message_type, created_by, request_key, client_id, policy_id"
+
+
+def measure(place: Place) -> Iterator[Line]:
+    """One line."""
+    config = Config(database_url=place.dsn(), secret_key="only for writing", twilio_whatsapp_from="+15550100100")
+    with closing(WhatsAppService(config)) as service, closing(psycopg.connect(place.dsn())) as conn:
+        drafts = [_draft(*row) for row in _clients(conn)]
+        conn.rollback()
+        times = interleaved(
+            3, ours=lambda: _queue(service, conn, drafts), copy=lambda: _copy(conn, drafts, config.sender)
+        )
+        name = f"queue a campaign of {len(drafts)} ÷ COPY of its rows"
+        yield Line(name, times["ours"] * 1000, "ms", times["ours"] / times["copy"], "<= 4")
+
+
+def _queue(service: WhatsAppService, conn: psycopg.Connection[Any], drafts: list[Draft]) -> None:
+    service.send_many(drafts, conn=conn)
+    conn.rollback()
+
+
+def _copy(conn: psycopg.Connection[Any], drafts: list[Draft], sender: str) -> None:
+    conn.execute("SET LOCAL session_replication_role = replica")  # the rows and their indexes, and nothing that follows
+    with conn.cursor().copy(f"COPY whatsapp_logs.messages ({_COLUMNS}) FROM STDIN".encode()) as copy:
+        for number, draft in enumerate(drafts, 10**12):
+            copy.write_row(
+                (
+                    number,
+                    draft.to,
+                    sender,
+                    draft.body,
+                    draft.message_type,
+                    draft.created_by,
+                    draft.request_key,
+                    draft.client_id,
+                    draft.policy_id,
+                )
+            )
+    conn.rollback()
+
+
+def _clients(conn: psycopg.Connection[Any]) -> list[tuple[int, str]]:
+    query = "SELECT client_id, phone FROM public.clients WHERE phone LIKE '+1%%' ORDER BY client_id LIMIT %s"
+    return conn.execute(query, [MESSAGES]).fetchall()
+
+
+def _draft(client_id: int, phone: str) -> Draft:
+    return Draft(
+        to=phone,
+        body=f"Hello {client_id}, your policy is due for renewal soon. Reply to this message with any question.",
+        message_type="renewal_reminder",
+        created_by="anna.admin",
+        request_key=f"bench-{client_id}",
+        client_id=client_id,
+        policy_id=client_id,
+    )

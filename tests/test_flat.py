@@ -1,0 +1,190 @@
+"""Nothing that is read grows with the log: on 200 000 messages each page looks at what it shows, and counts stop where they say.
+
+The log is an office's three years (benches/seed.py). What a read looked at is what PostgreSQL says it fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+
+from benches import seed
+from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService
+from whatsapp_logs.filters import Cursor
+from whatsapp_logs.store import messages
+
+pytestmark = pytest.mark.slow
+ROWS = 200_000
+TODAY = datetime.now(UTC).date()
+MONTH = {"date_from": TODAY - timedelta(days=30)}
+OLD_MONTH = {"date_from": TODAY - timedelta(days=700), "date_to": TODAY - timedelta(days=671)}
+RARE_TYPE, FAILED, READ = ("claim_notice",), (Status.FAILED,), (Status.READ,)
+FILTERS = [
+    MessageFilter(),
+    MessageFilter(direction="inbound"),
+    *(MessageFilter(statuses=(status,)) for status in Status if status not in ("scheduled", "received")),
+    MessageFilter(statuses=(Status.FAILED, Status.UNDELIVERED)),
+    MessageFilter(statuses=(Status.FAILED, Status.DELIVERED)),
+    MessageFilter(types=("general",)),
+    MessageFilter(types=RARE_TYPE),
+    MessageFilter(types=("unheard_of",)),
+    MessageFilter(types=("general", "claim_notice")),
+    MessageFilter(**MONTH),
+    MessageFilter(**OLD_MONTH),
+    MessageFilter(date_to=TODAY - timedelta(days=1000)),
+    MessageFilter(statuses=READ, types=("general",), **OLD_MONTH),
+    MessageFilter(statuses=FAILED, **OLD_MONTH),
+    MessageFilter(statuses=FAILED, types=("general",)),
+    MessageFilter(statuses=FAILED, types=RARE_TYPE),
+    MessageFilter(error_code="63003"),
+    MessageFilter(error_code="99999"),
+    MessageFilter(error_code="63016", types=("renewal_reminder",), **MONTH),
+    MessageFilter(phone="12015550142"),
+    MessageFilter(phone="0142"),
+    MessageFilter(phone="2015550"),
+    MessageFilter(phone="014"),
+    MessageFilter(phone="014", statuses=FAILED),
+    MessageFilter(phone="000111222333"),
+    MessageFilter(phone="0142", direction="inbound"),
+    MessageFilter(client_id="142"),
+    MessageFilter(policy_id="142"),
+    MessageFilter(client_id="142", statuses=FAILED),
+]
+
+
+@pytest.fixture(scope="module")
+def filled(new_database: Callable[[], str]) -> str:
+    """The DSN of a log with three years in it; read only."""
+    dsn = new_database()
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("DROP SCHEMA IF EXISTS bench CASCADE")
+    seed.fill(dsn, ROWS, whole=False)
+    return dsn
+
+
+@pytest.fixture(scope="module")
+def log(filled: str) -> Iterator[WhatsAppService]:
+    with closing(WhatsAppService(Config(database_url=filled, secret_key="for reading only", pool_size=1))) as service:
+        yield service
+
+
+def looked_at(log: WhatsAppService, read: Callable[[], object]) -> tuple[int, int]:
+    """How many scans of whole tables a read made, and how many rows it fetched or passed by, once plans are settled."""
+    for _ in range(6):  # a plan may change when it is made for good
+        read()
+    before = _statistics(log)
+    read()
+    return tuple(after - earlier for after, earlier in zip(_statistics(log), before, strict=True))  # type: ignore[return-value]
+
+
+def _statistics(log: WhatsAppService) -> tuple[int, int]:
+    with log.transaction() as conn:
+        conn.execute("SELECT pg_stat_force_next_flush()")
+    with log.transaction() as conn:
+        row = conn.execute(
+            """
+            SELECT sum(t.seq_scan)::int, (SELECT sum(i.idx_tup_read)::int FROM pg_stat_user_indexes AS i
+                                          WHERE i.schemaname = 'whatsapp_logs' AND i.relname <> 'addresses')
+            FROM pg_stat_user_tables AS t
+            WHERE t.schemaname = 'whatsapp_logs' AND t.relname IN ('messages', 'rare_statuses', 'status_events')
+            """
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def said(wanted: MessageFilter) -> str:
+    shown = {name: getattr(wanted, name) for name in MessageFilter.__dataclass_fields__ if name != "zone"}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value and value != "outbound") or "all"
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=said)
+def test_a_page_looks_at_little_more_than_it_shows(wanted: MessageFilter, log: WhatsAppService) -> None:
+    middle = Cursor(datetime.now(UTC) - timedelta(days=500), 0)
+    for before in (None, middle):
+        whole, rows = looked_at(log, lambda before=before: log.page(wanted, before=before))  # type: ignore[misc]
+        assert whole == 0
+        assert rows < (25_000 if wanted.phone in ("014", "0142") else 3_000)
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=said)
+def test_counts_stop_where_they_say(wanted: MessageFilter, log: WhatsAppService) -> None:
+    whole, rows = looked_at(log, lambda: log.overview(wanted))
+    assert whole == 0
+    assert rows < (25_000 if wanted.phone in ("014", "0142") else 12_500)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+@pytest.mark.parametrize("wanted", FILTERS, ids=said)
+def test_pages_and_counts_are_what_reading_everything_finds(
+    wanted: MessageFilter, zone: str, log: WhatsAppService, filled: str
+) -> None:
+    wanted = replace(wanted, zone=ZoneInfo(zone))
+    with psycopg.connect(filled) as conn:
+        everything = _everything(conn, wanted)
+    found = log.overview(wanted)
+    assert [message.id for message in found.page.messages] == [row[0] for row in everything[:50]]
+    middle = everything[len(everything) // 2] if everything else (0, datetime.now(UTC), "")
+    older = log.page(wanted, before=Cursor(middle[1], middle[0])).messages
+    assert [message.id for message in older] == [
+        row[0] for row in everything if (row[1], row[0]) < (middle[1], middle[0])
+    ][:50]
+    newer = log.page(wanted, after=Cursor(middle[1], middle[0])).messages
+    assert [m.id for m in newer] == [row[0] for row in everything if (row[1], row[0]) > (middle[1], middle[0])][-50:]
+    if found.is_total_exact:
+        assert found.total == len(everything)
+    else:  # the first page of numbers so many that nobody counts their messages, or more than are ever counted
+        assert len(everything) > found.total in (50, messages.COUNT_LIMIT)
+    for status, n in (found.filtered or {}).items():
+        if not wanted.statuses:
+            assert n == sum(row[2] == status for row in everything)
+
+
+def test_numbers_of_old_customers_are_found_although_nobody_of_them_was_written_to_lately(
+    log: WhatsAppService, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of many numbers is first looked for among the newest messages; what is not there is older."""
+    wanted = MessageFilter(phone="014", date_to=TODAY - timedelta(days=900))
+    with psycopg.connect(filled) as conn:
+        everything = _everything(conn, wanted)
+    assert [message.id for message in log.page(wanted).messages] == [row[0] for row in everything[:50]]
+    monkeypatch.setattr("whatsapp_logs.store.selection._NEAR_ROWS", 10)
+    assert [message.id for message in log.page(wanted).messages] == [row[0] for row in everything[:50]]
+
+
+def _everything(conn: psycopg.Connection[Any], wanted: MessageFilter) -> list[Any]:
+    """What the filter means, said as plainly as SQL can say it."""
+    zone = wanted.zone
+    first = wanted.date_from or date(1970, 1, 1)
+    last = (wanted.date_to or date(9000, 1, 1)) + timedelta(days=1)
+    return conn.execute(
+        """
+        SELECT id, created_at, status::text FROM whatsapp_logs.messages
+        WHERE direction = %(direction)s
+          AND (%(statuses)s::text[] = '{}' OR status::text = ANY (%(statuses)s))
+          AND (%(types)s::text[] = '{}' OR message_type = ANY (%(types)s))
+          AND CASE direction WHEN 'inbound' THEN sender ELSE recipient END LIKE '%%' || %(phone)s || '%%'
+          AND created_at >= %(first)s AND created_at < %(last)s
+          AND (%(client)s = '' OR client_id::text = %(client)s) AND (%(policy)s = '' OR policy_id::text = %(policy)s)
+          AND (%(code)s = '' OR error_code = %(code)s)
+        ORDER BY created_at DESC, id DESC
+        """,
+        {
+            "direction": wanted.direction,
+            "statuses": [status.value for status in wanted.statuses],
+            "types": list(wanted.types),
+            "phone": wanted.phone,
+            "first": datetime.combine(first, datetime.min.time(), zone),
+            "last": datetime.combine(last, datetime.min.time(), zone),
+            "client": wanted.client_id,
+            "policy": wanted.policy_id,
+            "code": wanted.error_code,
+        },
+    ).fetchall()

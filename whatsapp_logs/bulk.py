@@ -1,0 +1,78 @@
+"""Many drafts at once: rows and events in one statement, and a job for every fifty. What one draft is promised, each of many is."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+
+from whatsapp_logs import track
+from whatsapp_logs.config import Config
+from whatsapp_logs.message import Draft, Source, StatusReport
+from whatsapp_logs.send import checked, columns, known_to_the_portal, uncarried
+from whatsapp_logs.store import media, messages, queue
+from whatsapp_logs.store.pool import atomic
+
+log = logging.getLogger(__name__)
+
+_TOGETHER = 50  # hand-overs of one job: enough to be few, few enough for several workers to share
+
+
+def queue_messages(
+    conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime | None = None
+) -> list[int]:
+    """Write all of them and their jobs into the caller's transaction, or none; the ids, in the order of the drafts.
+
+    A draft that cannot be sent becomes a row too: failed, with the reason. One that was asked for before, by its request_key, is
+    the message that it was then. Raises InvalidInput for an unknown client or policy.
+    """
+    with atomic(conn):
+        known = _asked_before(conn, drafts)
+        ids: list[int | None] = [known.get(draft.request_key or "") for draft in drafts]
+        first = {draft.request_key or place: place for place, draft in reversed(list(enumerate(drafts)))}
+        new = [n for n, id_ in enumerate(ids) if id_ is None and first[drafts[n].request_key or n] == n]
+        if new:
+            written = _write(conn, [drafts[place] for place in new], config=config, now=now or datetime.now(UTC))
+            for place, id_ in zip(new, written, strict=True):
+                ids[place] = id_
+        if None in ids:  # a draft is here twice, or somebody else has asked the same in this very moment
+            known = _asked_before(conn, drafts)
+        return [known[str(draft.request_key)] if id_ is None else id_ for id_, draft in zip(ids, drafts, strict=True)]
+
+
+def _write(conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime) -> list[int | None]:
+    """Rows, events and jobs of new drafts; None for one whose request_key is known after all."""
+    looked_at = [checked(draft, config) for draft in drafts]
+    rows = [
+        columns(draft, recipient, config=config, media_id=_document(conn, draft, config), now=now)
+        for draft, (recipient, _) in zip(drafts, looked_at, strict=True)
+    ]
+    with known_to_the_portal():
+        ids = messages.insert_many(conn, rows)
+    refused, due = [], defaultdict(list)
+    for id_, draft, (_, problem) in zip(ids, drafts, looked_at, strict=True):
+        if id_ is not None and problem is not None:
+            code, text = problem
+            refused.append(StatusReport(provider_status="failed", message_id=id_, error_code=code, error_message=text))
+        elif id_ is not None:
+            due[draft.send_at].append(id_)
+    track.record(conn, refused, source=Source.SEND, now=now)
+    for send_at, waiting in due.items():
+        together = [waiting[begin : begin + _TOGETHER] for begin in range(0, len(waiting), _TOGETHER)]
+        queue.defer_many(conn, "deliver", [{"ids": some} for some in together], at=send_at)
+    log.info("%s messages queued, %s refused", sum(map(len, due.values())), len(refused))
+    return ids
+
+
+def _document(conn: Connection[Any], draft: Draft, config: Config) -> str | None:
+    """Kept for a wrong number too: once it has been corrected, the message is sent again with its document."""
+    return media.insert(conn, draft.media) if draft.media and not uncarried(draft, config) else None
+
+
+def _asked_before(conn: Connection[Any], drafts: Sequence[Draft]) -> dict[str, int]:
+    keys = [draft.request_key for draft in drafts if draft.request_key]
+    return messages.ids_by_request_key(conn, keys) if keys else {}
