@@ -41,7 +41,7 @@ def fill(dsn: str, rows: int, *, tell: Callable[[str], None] = lambda text: None
             with source.cursor().copy(query.encode()) as out, conn.cursor().copy(_read("messages_in").encode()) as into:
                 for block in out:
                     into.write(block)
-        conn.execute("SELECT setval(pg_get_serial_sequence('whatsapp_logs.messages', 'id'), %s)", [rows])
+        conn.execute("SELECT setval(pg_get_serial_sequence('whatsapp_logs.messages', 'id'), %s)", [max(rows, 1)])
         derived = _read("derived").split(";\n\n")
         for statement in (
             (*derived, *indexes, _read("first_portal_indexes")) if whole else (*derived[:_LOG_ITSELF], *indexes)

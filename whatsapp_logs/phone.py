@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import phonenumbers
 
@@ -57,6 +58,7 @@ def is_user_id(text: str) -> bool:
     return _USER_ID.fullmatch(_without_prefix(text)) is not None
 
 
+@lru_cache(maxsize=4096)  # a page of fifty asks for the same ones every second or two
 def pretty(address: str) -> str:
     """The address as people read it: "+44 7700 900123"; anything that is not a number as it is."""
     try:

@@ -15,7 +15,7 @@ from whatsapp_logs.twilio.error_codes import explain
 
 _THIN = "\u202f"  # narrow no-break space between thousands
 _SILENT = timedelta(days=1)  # a message sent so long ago without news deserves to be pointed out
-_ICONS = {
+ICONS = {
     Status.SCHEDULED: "clock",
     Status.QUEUED: "clock",
     Status.SENDING: "arrow",
@@ -170,7 +170,7 @@ def status_label(status: Status) -> str:
 
 def status_icon(status: Status) -> str:
     """The name of the status's icon."""
-    return _ICONS[status]
+    return ICONS[status]
 
 
 def status_tone(status: Status) -> str:
@@ -201,17 +201,17 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
         advice = explain(message.error_code)
         reason = advice.title if advice and advice.is_known else (message.error_message or at(message.failed_at))
         return StatusWords("alert", status_label(status), reason, "bad")
-    details = {
-        Status.SCHEDULED: f"since {at(message.created_at)}",
-        Status.QUEUED: f"since {at(message.created_at)}",
-        Status.SENDING: f"since {at(message.claimed_at or message.created_at)}",
-        Status.SENT: f"delivering since {at(message.sent_at)}",
-        Status.CANCELED: at(message.failed_at),
-        Status.DELIVERED: at(message.delivered_at),
-        Status.READ: at(message.read_at),
-        Status.RECEIVED: at(message.created_at),
-    }
-    return StatusWords(status_icon(status), status_label(status), details[status], status_tone(status))
+    said, moment = {
+        Status.SCHEDULED: ("since ", message.created_at),
+        Status.QUEUED: ("since ", message.created_at),
+        Status.SENDING: ("since ", message.claimed_at or message.created_at),
+        Status.SENT: ("delivering since ", message.sent_at),
+        Status.CANCELED: ("", message.failed_at),
+        Status.DELIVERED: ("", message.delivered_at),
+        Status.READ: ("", message.read_at),
+        Status.RECEIVED: ("", message.created_at),
+    }[status]
+    return StatusWords(status_icon(status), status_label(status), said + at(moment), status_tone(status))
 
 
 def place_of_fault(at: str) -> str:

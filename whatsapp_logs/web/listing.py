@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -165,22 +165,27 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
 def digest(service: WhatsAppService, asked: Asked) -> str:
     """A fingerprint of all that can be seen to change: rows, figures, and the words that age."""
     page = service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
-    return fingerprint(page, Figures(service.status_counts()), asked, datetime.now(UTC))
+    return fingerprint_of(page, Figures(service.status_counts()), asked, datetime.now(UTC))
 
 
-def fingerprint(page: Page, figures: Figures, asked: Asked, now: datetime) -> str:
+def fingerprint_of(page: Page, figures: Figures, asked: Asked, now: datetime) -> str:
     """The digest of what has been read already."""
     zone = asked.wanted.zone
-    seen = [
+    ages = (
         (
-            message.id,
-            message.updated_at,
             format.relative(message.created_at, zone=zone, now=now),
             format.status_words(message, zone=zone, now=now).detail,
         )
         for message in page.messages
-    ]
-    return hashlib.blake2b(repr((seen, sorted(figures.by_status.items()))).encode(), digest_size=8).hexdigest()
+    )
+    return fingerprint(page.messages, ages, figures)
+
+
+def fingerprint(messages: Iterable[Message], ages: Iterable[tuple[str, str]], figures: Figures) -> str:
+    """The digest of messages, what is said of the age and the state of each, and the totals."""
+    seen = [(message.id, message.updated_at.timestamp(), *age) for message, age in zip(messages, ages, strict=True)]
+    totals = sorted((status.value, n) for status, n in figures.by_status.items())
+    return hashlib.blake2b(repr((seen, totals)).encode(), digest_size=8).hexdigest()
 
 
 def _is_moving(message: Message, now: datetime) -> bool:

@@ -10,9 +10,10 @@ from werkzeug.wrappers import Response as BaseResponse
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
 from whatsapp_logs.web import current, details, finding, listing, refreshes, widgets, words
-from whatsapp_logs.web.access import requires
+from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
+from whatsapp_logs.web.rows import rows
 
 _PAGE = "whatsapp_logs/whatsapp_logs.html"
 
@@ -83,14 +84,17 @@ def unmatched() -> str:
 
 def _render(template: str, found: listing.Listing, **more: Any) -> str:
     g.whatsapp_logs_now = found.now
-    seen = listing.fingerprint(found.page, found.figures, found.asked, found.now)
+    names = words.names(found.rows, wanted=found.asked.wanted)
+    named = {name: names[name] for name in ("clients", "policies", "client_of", "sent_again")}
+    shown = rows(found.rows, words.Words(viewer()), **named)
     return render_template(
         template,
         found=found,
+        rows=shown,
         asked=found.asked,
         wanted=found.asked.wanted,
         types=found.types,
-        seen=seen,
-        **words.names(found.rows, wanted=found.asked.wanted),
+        seen=listing.fingerprint(found.rows, ((row.age, row.detail) for row in shown), found.figures),
+        **names,
         **more,
     )

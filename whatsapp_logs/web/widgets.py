@@ -87,7 +87,7 @@ def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str
         "client": client or None,
         "policy": policy or None,
         "limit": limit,
-        "seen": listing.fingerprint(page, listing.Figures({}), everything, datetime.now(UTC)),
+        "seen": listing.fingerprint_of(page, listing.Figures({}), everything, datetime.now(UTC)),
     }
 
 

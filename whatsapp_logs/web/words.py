@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache, cached_property
 from typing import Any
 
-from flask import g
+from flask import current_app, g, url_for
+from markupsafe import Markup
 
 from whatsapp_logs import phone
 from whatsapp_logs.errors import DatabaseAway
@@ -33,6 +35,14 @@ class Words:
         self.sees_numbers = person.may(Right.NUMBERS)
         self.may_refresh = person.may(Right.REFRESH)
         self.may_send = person.may(Right.SEND)
+
+    def message_url(self, message_id: int) -> str:
+        """Where a message's page is. The way there is asked for once, not for each row."""
+        return f"{self._messages_url}{message_id}"
+
+    @cached_property
+    def _messages_url(self) -> str:
+        return url_for("whatsapp_logs.message", message_id=0).removesuffix("0")
 
     def address(self, text: str | None) -> str:
         """A phone number as this viewer may see it."""
@@ -102,6 +112,13 @@ def for_templates() -> dict[str, Any]:
         "REACHED": sorted(REACHED, key=lambda status: status.rank),
         "FAILURES": sorted(FAILURES, key=lambda status: status.rank),
     }
+
+
+@cache
+def icons() -> dict[str, Markup]:
+    """Every icon of the list's rows, drawn once."""
+    draw = current_app.jinja_env.get_template("whatsapp_logs/_parts.html").module.icon  # type: ignore[attr-defined]
+    return {name: draw(name) for name in {"file", "question", *format.ICONS.values()}}
 
 
 def names(messages: Iterable[Message], *, wanted: MessageFilter | None = None) -> dict[str, Any]:
