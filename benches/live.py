@@ -1,107 +1,124 @@
-"""How long after Twilio's callback the open page shows the change: `python -m benches.live [messages]`.
+"""Two hundred people look at the log and nothing changes: what their open pages cost the web server and its database.
 
-Starts the whole portal, opens the log in a real Chromium, sends messages one after another, and compares the moment the simulator
-began each callback with the moment the row changed in the page. The goal of the product is 2 seconds.
+The pages ask as the page's own script does while somebody looks (whatsapp_logs.js): at its quiet pace, since nothing changes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import asyncio
 import os
 import re
-import signal
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
+import psycopg
 import requests
-from playwright.sync_api import sync_playwright
 
-from tests import chromium
+from benches.callbacks import served
+from benches.http import PASSWORD
+from benches.measure import Line
+from benches.place import Place
+from portal import people
+from portal.start.everything import BLOCKING_THREADS
+from tests.start.processes import descendants
 
-ROOT = Path(__file__).parents[1]
-GOAL_S = 2.0
-# row id + status → milliseconds since 1970, for every status the page ever showed
-WATCH = """() => {
-    window.shown = {};
-    const look = () => document.querySelectorAll('#wl-list [data-wl-row]').forEach(row => {
-        const key = row.id.replace(/\\D/g, '') + ' ' + row.dataset.wlRow.split(' ')[0];
-        window.shown[key] ??= Date.now();
-    });
-    new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
-    look();
-}"""
+PAGES = 200
+SCRIPT = Path(__file__).parents[1] / "whatsapp_logs/web/static/whatsapp_logs.js"
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-@contextlib.contextmanager
-def started_portal() -> Iterator[tuple[str, str]]:
-    """The addresses of a fresh portal and of its simulator."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)  # Root's PostgreSQL runs as nobody.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "portal", "start"],
-            cwd=ROOT,
-            env=os.environ | {"DATA_DIR": folder, "PORT": ""},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert process.stdout
-            for line in process.stdout:
-                if "Ctrl-C" in line:
-                    break
-            ports = json.loads((Path(folder) / "running.json").read_text())
-            yield f"http://127.0.0.1:{ports['web']}", f"http://127.0.0.1:{ports['simulator']}"
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+def measure(place: Place) -> Iterator[Line]:
+    """The share of one core, by the processes' own CPU time."""
+    seconds = 3.0 if place.rows <= 100_000 else 20.0
+    with psycopg.connect(place.dsn()) as conn:
+        people.add(conn, username="bench.looker", name="L", role="agent", timezone="UTC", password=PASSWORD)
+    words = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--log-level", "error"]
+    words += [
+        "--blocking-threads",
+        str(BLOCKING_THREADS),
+        "--backpressure",
+        "256",
+        "--port",
+        "{port}",
+        "portal.wsgi:app",
+    ]
+    with served([sys.executable, "-m", *words], place) as (port, server):
+        request = _poll(f"http://127.0.0.1:{port}", port)
+        asyncio.run(_look(port, request, seconds=2.0))  # everything has been loaded, every plan made
+        before = _cpu_s(place, server)
+        began = time.perf_counter()
+        answers = asyncio.run(_look(port, request, seconds=seconds))
+        elapsed = time.perf_counter() - began
+        share = (_cpu_s(place, server) - before) / elapsed
+    yield Line(f"{PAGES} open pages, nothing changing: answers a second", answers / elapsed, "/s")
+    yield Line(f"{PAGES} open pages, nothing changing: share of a core", share, "core", None, "<= 0.10")
 
 
-def measure(messages: int) -> list[float]:
-    """Seconds from each callback's beginning to the change in the page."""
-    with started_portal() as (portal, phones), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.find())
-        context = browser.new_context(base_url=portal)
-        page = context.new_page()
-        page.goto("/")
-        page.get_by_label("User name").fill("anna.admin")
-        page.get_by_label("Password").fill("harbour-lane-demo")
-        page.get_by_role("button", name="Sign in").click()
-        page.goto("/whatsapp_logs")
-        page.evaluate(WATCH)
-        for n in range(messages):
-            form = context.request.get(f"/policies/{n % 80 + 1}").text()
-            fields = dict(re.findall(r'name="(csrf_token|request_key)" value="([^"]+)"', form.split("send", 1)[1]))
-            context.request.post(f"/policies/{n % 80 + 1}/send", form=fields)
-            page.wait_for_timeout(200)
-        page.wait_for_timeout(8000)
-        shown = page.evaluate("() => window.shown")
-        listed = context.request.get("/api/whatsapp/messages?limit=200").json()["messages"]
-        rows = {row["sid"]: row["log_id"] for row in listed if row["sid"]}
-        browser.close()
-        calls = requests.get(f"{phones}/_simulator/callbacks", timeout=10).json()
-    delays = []
-    for call in calls:
-        seen = shown.get(f"{rows.get(call['sid'])} {call['status']}")
-        if seen is not None and call["answer"] == 204:
-            delays.append(seen / 1000 - call["at"])
-    return delays
+def quiet_pace_s() -> float:
+    """How often the page's script asks while somebody looks and nothing changes."""
+    found = re.search(r"QUIET_MS = (\d+)", SCRIPT.read_text())
+    assert found
+    return int(found[1]) / 1000
 
 
-def main() -> None:
-    messages = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-    began = time.monotonic()
-    delays = sorted(measure(messages))
-    worst, median = delays[-1], statistics.median(delays)
-    print(f"{len(delays)} changes of {messages} messages seen in {time.monotonic() - began:.0f} s")
-    print(f"callback_to_page_median {median:.2f} s  goal {GOAL_S} {'ok' if median <= GOAL_S else 'short'}")
-    print(f"callback_to_page_worst  {worst:.2f} s  goal {GOAL_S} {'ok' if worst <= GOAL_S else 'short'}")
+def _poll(portal: str, port: int) -> bytes:
+    """What an open page asks, by somebody who is signed in."""
+    session = requests.Session()
+    token = re.search(r'name="csrf_token" value="([^"]+)"', session.get(f"{portal}/sign-in").text)
+    assert token
+    form = {"username": "bench.looker", "password": PASSWORD, "csrf_token": token[1]}
+    session.post(f"{portal}/sign-in", data=form)
+    cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
+    address = _address(session.get(f"{portal}/whatsapp_logs").content)
+    head = [f"Host: 127.0.0.1:{port}", "HX-Request: true", f"Cookie: {cookies}"]
+    return b"GET " + address + b" HTTP/1.1\r\n" + "\r\n".join([*head, "", ""]).encode()
 
 
-if __name__ == "__main__":
-    main()
+def _address(html: bytes) -> bytes:
+    """Where a list asks for its news: it names what is shown."""
+    found = re.search(rb'hx-get="([^"]+/live[^"]*)"', html)
+    assert found
+    return unescape(found[1].decode()).encode()
+
+
+async def _look(port: int, request: bytes, *, seconds: float) -> int:
+    """Ask at the script's pace, each page at its own moment; returns how many answers there were."""
+    pace, answers = quiet_pace_s(), 0
+    ending = time.monotonic() + seconds
+
+    async def page(number: int, request: bytes) -> None:
+        nonlocal answers
+        await asyncio.sleep(pace * number / PAGES)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (asked := time.monotonic()) < ending:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 204"):
+                length = re.search(rb"content-length: (\d+)", head.lower())  # "3 h ago" has become "4 h ago"
+                html = await reader.readexactly(int(length[1]) if length else 0)
+                request = b"GET " + _address(html) + request[request.index(b" HTTP/1.1") :]
+            answers += 1
+            await asyncio.sleep(max(0.0, asked + pace - time.monotonic()))
+        writer.close()
+
+    await asyncio.gather(*(page(number, request) for number in range(PAGES)))
+    return answers
+
+
+def _cpu_s(place: Place, server: subprocess.Popen[bytes]) -> float:
+    """CPU seconds so far of the web server's processes and of their database connections."""
+    with psycopg.connect(place.dsn()) as conn:
+        found = conn.execute(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name IN ('portal', 'whatsapp_logs')"
+        ).fetchall()
+    return sum(map(_of_process, [server.pid, *descendants(server.pid), *(pid for (pid,) in found)]))
+
+
+def _of_process(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS

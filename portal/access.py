@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from wtforms.validators import ValidationError
 
 from portal import people
-from portal.database import database
+from portal.database import reading
 from portal.people import OwnRight, Person
 from whatsapp_logs import Right
 
@@ -71,7 +71,7 @@ def current_person() -> Person | None:
         g.person = None  # Should the database be away, the error page is for nobody in particular.
         token = session.get(TOKEN)
         if token:
-            with database() as conn:
+            with reading() as conn:
                 g.person = people.find_by_token(conn, token)
     person: Person | None = g.person
     return person

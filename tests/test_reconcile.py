@@ -377,17 +377,18 @@ def test_fault_20_a_callback_of_a_lost_message_does_not_meet_a_new_one_of_the_sa
 ) -> None:
     restore_backup = backup()
     after = WhatsAppService(config)
-    lost = queue_one(after, "+447700900303")
+    lost = [queue_one(after, f"+44770090030{n}") for n in range(5)]
     after.close()
     restored = restore_backup()
     restore.prepare(restored.transaction, now=datetime.now(UTC))
-    new = queue_one(restored, "+447700900304")
-    restored.record(
-        [StatusReport(provider_status="read", message_id=lost, provider_id="SM" + "7" * 32)], source=Source.CALLBACK
-    )
-    assert new != lost
+    new = queue_one(restored, "+447700900310")
+    told = [
+        StatusReport(provider_status="read", message_id=id_, provider_id=f"SM{n:032}") for n, id_ in enumerate(lost)
+    ]
+    restored.record(told, source=Source.CALLBACK)
+    assert new not in lost
     assert restored.message(new).status is Status.QUEUED
-    assert len(restored.unmatched()) == 1
+    assert len(restored.unmatched()) == 5
 
 
 def queue_one(service: WhatsAppService, to: str) -> int:

@@ -90,7 +90,9 @@ class TestWhoIsRefused:
         ["", "x", "ü", "=", signature("https://other.example.test/cb", status_form(sid(1), "read"))],
         ids=["none", "short", "not ascii", "blank", "another address"],
     )
-    def test_mistake_11_a_call_without_the_right_signature_changes_nothing(self, service, twilio, sent, wrong, agent):
+    def test_fault_1_and_mistake_11_a_call_without_the_right_signature_changes_nothing(
+        self, service, twilio, sent, wrong, agent
+    ):
         headers = {"X-Twilio-Signature": wrong.encode().decode("latin-1"), "User-Agent": agent}
         answer = twilio.post(CALLBACK, status_form(sid(1), "read"), headers=headers)
         assert answer.status_code == 403
@@ -100,7 +102,7 @@ class TestWhoIsRefused:
     def test_no_header_at_all_is_refused(self, twilio):
         assert twilio.client.post(CALLBACK, data=status_form(sid(1), "read")).status_code == 403
 
-    def test_many_refusals_are_one_line_without_phone_and_one_count(self, twilio, caplog, service):
+    def test_fault_1_many_refusals_are_one_line_without_phone_and_one_count(self, twilio, caplog, service):
         with caplog.at_level(logging.WARNING):
             for _ in range(20):
                 twilio.post(CALLBACK, status_form(sid(1), "read"), headers={"X-Twilio-Signature": "x"})
