@@ -11,15 +11,16 @@ from benches import place
 from benches.measure import Line
 
 # In this order: what only reads comes first.
-NAMES = ("cards", "pages", "http", "live", "admins", "export", "writes", "counting", "campaign", "callbacks", "refresh")
+TRIALS = ("partitions",)  # only when named
+NAMES = ("cards", "pages", "http", "live", "admins", "writes", "counting", "campaign", "callbacks", "refresh")
 
 
 def main() -> int:
     options = _parser().parse_args()
-    unknown = set(options.names) - set(NAMES)
+    unknown = set(options.names) - {*NAMES, *TRIALS}
     if unknown:
-        sys.exit(f"bench: there is no bench {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
-    wanted = [name for name in NAMES if name in (options.names or NAMES)]
+        sys.exit(f"bench: there is no bench {', '.join(sorted(unknown))}; there are: {', '.join((*NAMES, *TRIALS))}")
+    wanted = [name for name in (*NAMES, *TRIALS) if name in (options.names or NAMES)]
     lines: list[Line] = []
     with place.opened(options.rows, tell=lambda text: print(text, flush=True)) as here:
         print(f"{'# name':<58} {'value':>11} {'unit':<7} {'ratio':>9}  {'goal':<9} ok|short")
@@ -39,7 +40,12 @@ def _measured(here: place.Place, names: list[str]) -> Iterator[Line]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="messages in the log (default: 1000000)")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which benches: {', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"which benches: {', '.join(NAMES)} (default: all); {', '.join(TRIALS)}",
+    )
     return parser
 
 

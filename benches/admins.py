@@ -22,7 +22,7 @@ def measure(place: Place) -> Iterator[Line]:
         flask_admin = flask_admin_log.create_app().test_client()
         django_admin = django_admin_log.configured(place.dsn())
         times = interleaved(
-            1 if place.rows <= 100_000 else 3,
+            place.rounds(3),
             ours=lambda: _sure(ours.get("/whatsapp_logs")),
             flask_admin=lambda: _sure(flask_admin.get("/admin/whatsapplog/")),
             django_admin=lambda: _sure(django_admin.get("/admin/rivals/whatsapplog/")),

@@ -48,7 +48,7 @@ class Round:
 
 def measure(place: Place) -> Iterator[Line]:
     """Rounds in turn; a message's callbacks are new in each."""
-    calls, rounds = (400, 1) if place.rows <= 100_000 else (6000, 3)
+    calls, rounds = 400 if place.is_smoke else 6000, place.rounds(3)
     servers = {"ours": _granian("our_portal", THREADS["ours"]), "ORM": _gunicorn("orm_portal")}
     servers |= {name: _granian("naive_portal", THREADS[name]) for name in ("plain", "plain, many threads", "hello")}
     found: dict[str, list[Round]] = {name: [] for name in servers}

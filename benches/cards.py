@@ -25,7 +25,7 @@ def measure(place: Place) -> Iterator[Line]:
     """Cards beside `SELECT 1`, beside counting, and beside themselves at a tenth of the rows; equal to the true count."""
     with closing(_connected(place.dsn())) as conn, closing(_connected(place.dsn(place.tenth))) as tenth:
         times = interleaved(
-            200,
+            place.rounds(200),
             nothing=lambda: conn.execute("SELECT 1").fetchone(),
             cards=lambda: counts.totals(conn),
             tenth=lambda: counts.totals(tenth),

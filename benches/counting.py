@@ -37,11 +37,11 @@ _WAYS = {
 
 def measure(place: Place) -> Iterator[Line]:
     """Each way's transactions a second beside those without counts; and what rolling deltas up costs."""
-    seconds = 0.3 if place.rows <= 100_000 else 3.0
+    seconds = 0.3 if place.is_smoke else 3.0
     with closing(psycopg.connect(place.dsn(), autocommit=True)) as conn:
         conn.execute(_TABLES)
         taken: dict[str, list[float]] = {way: [] for way in _WAYS}
-        for _ in range(ROUNDS):
+        for _ in range(place.rounds(ROUNDS)):
             for way, statement in _WAYS.items():
                 taken[way].append(_transactions(place.dsn(), statement, seconds=seconds))
         rates = {way: statistics.median(found) for way, found in taken.items()}

@@ -24,7 +24,9 @@ def measure(place: Place) -> Iterator[Line]:
     """The whole answer, from the session's cookie to the last byte of HTML, without the network."""
     with ExitStack() as stack:
         full, tenth, empty = (signed_in(stack, place.dsn(rows)) for rows in (place.rows, place.tenth, 0))
-        times = interleaved(ROUNDS, full=lambda: _get(full), tenth=lambda: _get(tenth), empty=lambda: _get(empty))
+        times = interleaved(
+            place.rounds(ROUNDS), full=lambda: _get(full), tenth=lambda: _get(tenth), empty=lambda: _get(empty)
+        )
         ms = times["full"] * 1000
         yield Line("log page over HTTP ÷ the page of an empty log", ms, "ms", times["full"] / times["empty"], "<= 2")
         yield Line("log page over HTTP ÷ at a tenth of the rows", ms, "ms", times["full"] / times["tenth"], "<= 1.5")

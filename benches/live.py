@@ -33,7 +33,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def measure(place: Place) -> Iterator[Line]:
     """The share of one core, by the processes' own CPU time."""
-    seconds = 3.0 if place.rows <= 100_000 else 20.0
+    seconds = 3.0 if place.is_smoke else 20.0
     with psycopg.connect(place.dsn()) as conn:
         people.add(conn, username="bench.looker", name="L", role="agent", timezone="UTC", password=PASSWORD)
     words = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--log-level", "error"]

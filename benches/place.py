@@ -55,6 +55,15 @@ class Place:
         """A tenth of the run's rows: what "flat" is compared with."""
         return self.rows // 10
 
+    @property
+    def is_smoke(self) -> bool:
+        """Whether the run only shows that the benches run: so few rows say nothing about speed."""
+        return self.rows <= 100_000
+
+    def rounds(self, wanted: int) -> int:
+        """How often something is measured."""
+        return 1 if self.is_smoke else wanted
+
     def _database(self, rows: int) -> str:
         name = f"rows_{rows}_{seed.fingerprint()}"
         dsn = make_conninfo(self.server.dsn, dbname=name)

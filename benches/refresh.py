@@ -36,7 +36,7 @@ class Calls:
 
 def measure(place: Place) -> Iterator[Line]:
     """Calls and seconds, both beside the first portal's."""
-    pending = 500 if place.rows <= 100_000 else 10_000
+    pending = 500 if place.is_smoke else 10_000
     with ExitStack() as stack:
         twilio = stack.enter_context(Simulator(ACCOUNT, TOKEN, pace=0, whatsapp_from=SENDER))
         config = Config(

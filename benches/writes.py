@@ -34,7 +34,7 @@ _FORM = {
 
 def measure(place: Place) -> Iterator[Line]:
     """Updates a second beside the baselines, and the share of heap-only updates."""
-    count = 5_000 if place.rows <= 100_000 else 50_000
+    count = 5_000 if place.is_smoke else 50_000
     with closing(psycopg.connect(place.dsn())) as conn:
         sids = _write_messages(conn, count)
         before = _updates(conn)
