@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from psycopg import Connection, sql
@@ -15,7 +13,7 @@ from psycopg.types.json import Jsonb
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Message, Status
 from whatsapp_logs.store.selection import Selection, portal_ids, select
-from whatsapp_logs.store.text import storable
+from whatsapp_logs.store.text import storable, storable_json
 
 COLUMNS = """
     m.id, m.direction, m.channel, m.message_type, m.recipient, m.sender, m.body, m.media_url, m.media_id::text AS media_id,
@@ -86,16 +84,10 @@ def insert_many(conn: Connection[Any], rows: Sequence[dict[str, Any]]) -> list[i
     """
     ids = [row[0] for row in conn.execute(_NEXT_IDS, {"n": len(rows)}).fetchall()]
     names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    given = [
-        {"id": id_} | {name: storable(_plain(row[name])) for name in names} for id_, row in zip(ids, rows, strict=True)
-    ]
+    given = [{"id": id_} | {name: row[name] for name in names} for id_, row in zip(ids, rows, strict=True)]
     statement = sql.SQL(_INSERT_MANY).format(columns=sql.SQL(", ").join(map(sql.Identifier, ("id", *names))))
-    written = {row[0] for row in conn.execute(statement, {"rows": json.dumps(given)}).fetchall()}
+    written = {row[0] for row in conn.execute(statement, {"rows": storable_json(given)}).fetchall()}
     return [id_ if id_ in written else None for id_ in ids]
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def ids_by_request_key(conn: Connection[Any], keys: Sequence[str]) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import kwargs_row
 
 from whatsapp_logs.message import Recorded, Source, Status, StatusEvent, StatusReport
-from whatsapp_logs.store.text import storable
+from whatsapp_logs.store.text import storable_json
 
 _MAX_WORD = 100
 
@@ -23,7 +22,7 @@ def record(conn: Connection[Any], reports: Sequence[StatusReport], *, source: So
     """
     rows = conn.execute(
         "SELECT n, to_message, is_new, changed FROM whatsapp_logs.record(%(reports)s::jsonb, %(source)s, %(now)s) ORDER BY n",
-        {"reports": json.dumps([_as_json(report) for report in reports]), "source": source.value, "now": now},
+        {"reports": storable_json([_as_json(report) for report in reports]), "source": source.value, "now": now},
     ).fetchall()
     return [
         Recorded(provider_id=report.provider_id, message_id=row[1], is_new=row[2], changed=row[3])
@@ -94,4 +93,4 @@ def _as_json(report: StatusReport) -> dict[str, Any]:
         "num_segments": _within(report.num_segments, bits=31),
         "payload": dict(report.payload) or None,
     }
-    return {name: storable(value) for name, value in fields.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}

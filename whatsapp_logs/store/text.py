@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+_SUSPICIOUS = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # NUL, or half of a surrogate pair, as JSON writes them
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # no column takes NUL; half a surrogate pair is no character
+
+
+def storable_json(value: Any) -> str:
+    """The value as JSON, every text in it storable. Looking through each text costs most; next to none needs it."""
+    text = json.dumps(value, default=str)
+    return json.dumps(storable(value), default=str) if _SUSPICIOUS.search(text) else text
 
 
 def storable(value: Any) -> Any:
