@@ -99,6 +99,8 @@ def _signed_form(path: str) -> Form:
         _refuse(path, "signature wrong" if signature else "no signature")
     if form.getlist("AccountSid") != [config.twilio_account_sid]:
         _refuse(path, "another account")
+    if not any("\0" in text for name, values in form.items() for text in (name, *values)):
+        return form
     return Form((_storable(name), _storable(value)) for name, values in form.items() for value in values)
 
 

@@ -9,7 +9,7 @@
 
   const $ = (id) => document.getElementById(id);
   const WATCHED_MS = 120000; // so long after the last sign of a reader news is asked for at the quick pace
-  const QUICK_MS = 750, QUIET_MS = 1750; // quick while things change; the more answers bring nothing, the nearer to quiet
+  const QUICK_MS = 750, QUIET_MS = 1500; // quick while things change; the more answers bring nothing, the nearer to quiet
   const SLOWEST_MS = 30000;
   let lastSign = Date.now();
   let lost = 0;
