@@ -13,7 +13,7 @@ from whatsapp_logs.filters import Found
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import access, api, callbacks, errors, health, media, pages, probes, reconciliations, widgets
-from whatsapp_logs.web.news import News
+from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals
 
 # No inline script or style, nothing from elsewhere. A portal whose layout needs more passes its own, or None.
@@ -47,7 +47,7 @@ class WhatsAppLogs:
         self.policy_names: Names = lambda _ids: {}
         self.find: Find | None = None
         self.simulator_url: str | None = None
-        self.news = News()
+        self.news, self.strip = News(), Strip()
         self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
     @property

@@ -29,7 +29,7 @@ _testing = threading.Lock()
 
 def register(blueprint: Blueprint) -> None:
     """Add the routes, and the alarms for the strip on the log's page."""
-    blueprint.context_processor(lambda: {"wl_alarms": lambda: current.service().alarms()})
+    blueprint.context_processor(lambda: {"wl_alarms": lambda: current.extension().strip.alarms(current.service())})
     blueprint.add_url_rule(_ROOT, "health", health)
     blueprint.add_url_rule(f"{_ROOT}/callback", "test_callback", test_callback, methods=["POST"])
 

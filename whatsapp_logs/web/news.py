@@ -12,11 +12,13 @@ from whatsapp_logs.web import listing
 from whatsapp_logs.web.asking import Asked
 
 if TYPE_CHECKING:
+    from whatsapp_logs.alarms import Alarm
     from whatsapp_logs.service import WhatsAppService
 
 _LOOK_EVERY_S = 0.2  # the database is asked for its state no oftener than that, by all pages together
 _WORDS_AGE_S = 5.0  # "3 min ago" changes without a change in the log
 _MOST = 500  # lists remembered
+_ALARMS_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,23 @@ class _Known:
     digest: str
     state: str
     at: float
+
+
+class Strip:
+    """The alarms above the log, looked for once in a while for all pages together: what they are about takes minutes to happen."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._raised: list[Alarm] = []
+        self._looked_at = -_ALARMS_EVERY_S
+
+    def alarms(self, service: WhatsAppService) -> list[Alarm]:
+        """What somebody should look at; see `service.alarms`."""
+        with self._lock:
+            if time.monotonic() - self._looked_at > _ALARMS_EVERY_S:
+                self._raised = service.alarms()
+                self._looked_at = time.monotonic()
+            return self._raised
 
 
 class News:
