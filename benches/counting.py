@@ -38,12 +38,12 @@ _WAYS = {
 def measure(place: Place) -> Iterator[Line]:
     """Each way's transactions a second beside those without counts; and what rolling deltas up costs."""
     seconds = 0.3 if place.is_smoke else 3.0
-    with closing(psycopg.connect(place.dsn(), autocommit=True)) as conn:
+    with place.scratch() as dsn, closing(psycopg.connect(dsn, autocommit=True)) as conn:
         conn.execute(_TABLES)
         taken: dict[str, list[float]] = {way: [] for way in _WAYS}
         for _ in range(place.rounds(ROUNDS)):
             for way, statement in _WAYS.items():
-                taken[way].append(_transactions(place.dsn(), statement, seconds=seconds))
+                taken[way].append(_transactions(dsn, statement, seconds=seconds))
         rates = {way: statistics.median(found) for way, found in taken.items()}
         for way in ("deltas", "slots", "one row"):
             goal = ">= 0.7" if way == "deltas" else ""

@@ -46,7 +46,7 @@ def measure(place: Place) -> Iterator[Line]:
         "{port}",
         "portal.wsgi:app",
     ]
-    with served([sys.executable, "-m", *words], place) as (port, server):
+    with served([sys.executable, "-m", *words], place.dsn()) as (port, server):
         request = _poll(f"http://127.0.0.1:{port}", port)
         asyncio.run(_look(port, request, seconds=2.0))  # everything has been loaded, every plan made
         before = _cpu_s(place, server)

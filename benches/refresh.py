@@ -38,9 +38,10 @@ def measure(place: Place) -> Iterator[Line]:
     """Calls and seconds, both beside the first portal's."""
     pending = 500 if place.is_smoke else 10_000
     with ExitStack() as stack:
+        dsn = stack.enter_context(place.scratch(0))
         twilio = stack.enter_context(Simulator(ACCOUNT, TOKEN, pace=0, whatsapp_from=SENDER))
         config = Config(
-            database_url=place.dsn(1),
+            database_url=dsn,
             secret_key="only for the bench",
             twilio_account_sid=ACCOUNT,
             twilio_auth_token=TOKEN,
@@ -48,7 +49,7 @@ def measure(place: Place) -> Iterator[Line]:
             twilio_api_base_url=twilio.base_url,
         )
         service = stack.enter_context(closing(WhatsAppService(config)))
-        conn = stack.enter_context(closing(psycopg.connect(place.dsn(1), autocommit=True)))
+        conn = stack.enter_context(closing(psycopg.connect(dsn, autocommit=True)))
         sids = _lost(conn, twilio, pending)
         twilio.settings.update({"latency_s": LATENCY_S, "max_concurrent": AT_A_TIME})
         sample_s = timed(lambda: _one_by_one(conn, twilio, sids[:SAMPLE]))
@@ -64,12 +65,6 @@ def measure(place: Place) -> Iterator[Line]:
 
 def _lost(conn: psycopg.Connection[Any], twilio: Simulator, count: int) -> list[str]:
     """Messages that are read at Twilio, of which the log knows only that they were handed over."""
-    with conn.transaction():  # what an earlier run has left; a log itself cannot be emptied
-        conn.execute("SET LOCAL session_replication_role = replica")
-        conn.execute(
-            "TRUNCATE whatsapp_logs.messages, whatsapp_logs.counts, whatsapp_logs.count_totals, whatsapp_logs.count_deltas,"
-            " whatsapp_logs.refreshes CASCADE"
-        )
     now = time.time()
     sids = [f"MM{n:032x}" for n in range(1, count + 1)]
     template = Message(

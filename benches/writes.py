@@ -37,7 +37,7 @@ _FORM = {
 def measure(place: Place) -> Iterator[Line]:
     """Updates a second beside the baselines, and the share of heap-only updates."""
     count = 5_000 if place.is_smoke else 50_000
-    with closing(psycopg.connect(place.dsn())) as conn:
+    with place.scratch() as dsn, closing(psycopg.connect(dsn)) as conn:
         sids = _write_messages(conn, count)
         before = _updates(conn)
         ours, bare, sets = [], [], []

@@ -176,10 +176,10 @@ CREATE TABLE whatsapp_logs.rare_statuses (
     CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id),
     CONSTRAINT rare_statuses_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE CASCADE
 );
-CREATE INDEX rare_statuses_error ON whatsapp_logs.rare_statuses USING btree (error_code, created_at DESC, message_id DESC) WHERE (error_code IS NOT NULL);
-    -- A page of the messages that failed for one reason.
 CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
     -- A page of failed or pending messages; what a refresh has to ask about.
+CREATE INDEX rare_statuses_reason ON whatsapp_logs.rare_statuses USING btree (error_code, created_at DESC, message_id DESC) INCLUDE (status) WHERE (error_code IS NOT NULL);
+    -- A page of the messages that failed for one reason, and how many they are.
 
 CREATE TABLE whatsapp_logs.reconciliation_differences (
     reconciliation_id bigint NOT NULL,

@@ -43,6 +43,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=config.secure_cookies,
         PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        SESSION_REFRESH_EACH_REQUEST=False,  # the sign-in ends where the database says; a cookie with each poll tells nothing new
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: nobody loses a form to a lunch break
         MAX_CONTENT_LENGTH=17 * 1024 * 1024,  # a file of 16 MB with its form
         SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # `asset` puts the file's hash into its address

@@ -8,7 +8,7 @@ from flask import Flask, url_for
 
 from portal import clients, policies
 from portal.access import current_person
-from portal.database import database
+from portal.database import database, reading
 from whatsapp_logs import Found, Viewer, WhatsAppLogs, WhatsAppService
 
 
@@ -37,7 +37,7 @@ def _viewer() -> Viewer | None:
 
 
 def _client_names(client_ids: Iterable[str]) -> dict[str, str]:
-    with database() as conn:
+    with reading() as conn:
         return clients.names(conn, list(client_ids))
 
 
@@ -53,5 +53,5 @@ def _find(text: str) -> Found:
 
 
 def _policy_numbers(policy_ids: Iterable[str]) -> dict[str, str]:
-    with database() as conn:
+    with reading() as conn:
         return policies.numbers(conn, list(policy_ids))

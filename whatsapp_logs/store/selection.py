@@ -17,11 +17,13 @@ from whatsapp_logs.store import counts
 
 _RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
 _FAILING = (Status.CANCELED, Status.FAILED, Status.UNDELIVERED)
-_MAX_ADDRESSES = 5000  # a part of a number that fits more than this is looked for in every message
-_MANY_ADDRESSES = (
-    300  # so many numbers get a page of messages within _NEAR_ROWS, unless all of them are customers of old
+_MAX_ADDRESSES = (
+    300  # more numbers than these get a page of messages within _NEAR_ROWS, unless all are customers of old
 )
 _NEAR_ROWS = 20_000
+_ADDRESSES = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
+# A number's digits stand together; those of a user id may have letters between them.
+_HOLDS = "(m.{a} LIKE {p} OR (left(m.{a}, 1) <> '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class Selection:
     statuses: tuple[Status, ...] = ()  # of the side list: each is read in its own order
     addresses: tuple[str, ...] = ()  # of these numbers only: likewise
     address_column: str = ""
+    is_scattered: bool = False  # of so many numbers that counting their messages would look at everything
     is_common: bool = True  # one of the newest messages may well be of these
-    is_scattered: bool = False  # so many numbers: a page is found, but counting would look at everything
 
     @property
     def source(self) -> sql.SQL:
@@ -63,6 +65,9 @@ class Selection:
             parts.append(_is_one_of("r.status", self.statuses))
         if self.addresses:
             parts.append(sql.SQL("m.{} = ANY (%(addresses)s)").format(sql.Identifier(self.address_column)))
+        if self.is_scattered:
+            part = sql.SQL("'%%' || %(phone)s || '%%'")
+            parts.append(sql.SQL(_HOLDS).format(a=sql.Identifier(self.address_column), p=part))
         return sql.SQL(" AND ").join(parts)
 
     def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> list[tuple[sql.Composed, dict[str, Any]]]:
@@ -89,7 +94,7 @@ class Selection:
             "SELECT created_at, id FROM ({walks}) AS found ORDER BY created_at {order}, id {order}"
             " LIMIT %(limit)s OFFSET %(offset)s"
         ).format(walks=sql.SQL(" UNION ALL ").join(self._walks(walk)), order=order)
-        if not (self.is_scattered and self.addresses and self.is_common):
+        if not (self.is_scattered and self.is_common):
             return [(merged, parameters)]
         near = sql.SQL(
             "SELECT m.created_at, m.id FROM (SELECT * FROM whatsapp_logs.messages AS m WHERE true{place}"
@@ -100,13 +105,13 @@ class Selection:
 
     def _walks(self, walk: Any) -> list[sql.Composed]:
         """One walk of an index for each status or number: each is in order, so a page of each is enough."""
-        if len(self.addresses) > 1:
+        if len(self.addresses) > 1 or self.is_scattered:
             own = sql.SQL("{} AND m.{} = a.address").format(self.conditions, sql.Identifier(self.address_column))
-            return [
-                sql.SQL(
-                    "SELECT near.* FROM unnest(%(addresses)s::text[]) AS a (address) CROSS JOIN LATERAL {} AS near"
-                ).format(walk(own))
-            ]
+            numbers = "unnest(%(addresses)s::text[])"
+            if self.is_scattered:
+                numbers = f"(SELECT address FROM whatsapp_logs.addresses WHERE {_ADDRESSES})"
+            each_number = "SELECT near.* FROM {numbers} AS a (address) CROSS JOIN LATERAL {walk} AS near"
+            return [sql.SQL(each_number).format(numbers=sql.SQL(numbers), walk=walk(own))]
         if len(self.statuses) > 1:
             each = sql.SQL("{} AND r.status = {}")
             return [walk(each.format(self.conditions, sql.Literal(status.value))) for status in self.statuses]
@@ -120,29 +125,18 @@ def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | N
     is_rare = bool(wanted.statuses) and _RARE.issuperset(wanted.statuses) and wanted.direction == "outbound"
     if is_rare and not narrow and not _has_rarer_type(conn, wanted):
         return _aside(wanted)
-    addresses: tuple[str, ...] | None = None
-    column = "sender" if wanted.direction == "inbound" else "recipient"
-    if wanted.phone:
-        addresses = _addresses(conn, wanted.phone) if known is None else known.addresses
     conditions, parameters = _conditions(wanted)
-    if addresses is None:
+    if not wanted.phone:
         return Selection("m", conditions, parameters)
+    addresses = _addresses(conn, wanted.phone) if known is None else known.addresses
+    column = "sender" if wanted.direction == "inbound" else "recipient"
     if len(addresses) > _MAX_ADDRESSES:
-        fits = sql.SQL("{} AND whatsapp_logs.digits(m.{}) LIKE '%%' || %(phone)s || '%%'")
-        fitting = fits.format(conditions, sql.Identifier(column))
-        return Selection("m", fitting, parameters | {"phone": wanted.phone}, is_scattered=True)
+        parameters["phone"] = wanted.phone
+        return Selection("m", conditions, parameters, address_column=column, is_scattered=True, is_common=not is_rare)
     if not addresses:
         return Selection("m", sql.SQL("{} AND false").format(conditions), parameters)
     parameters["addresses"] = list(addresses)
-    return Selection(
-        "m",
-        conditions,
-        parameters,
-        addresses=addresses,
-        address_column=column,
-        is_common=not is_rare,
-        is_scattered=len(addresses) >= _MANY_ADDRESSES,
-    )
+    return Selection("m", conditions, parameters, addresses=addresses, address_column=column)
 
 
 @contextmanager
@@ -218,8 +212,7 @@ def _addresses(conn: Connection[Any], phone: str) -> tuple[str, ...]:
     if not phone.isdigit():
         return (phone,)
     found = conn.execute(
-        "SELECT address FROM whatsapp_logs.addresses"
-        " WHERE grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%' LIMIT %(limit)s",
-        {"phone": phone, "limit": _MAX_ADDRESSES + 1},
+        f"SELECT address FROM whatsapp_logs.addresses WHERE {_ADDRESSES} LIMIT {_MAX_ADDRESSES + 1}".encode(),
+        {"phone": phone},
     ).fetchall()
     return tuple(row[0] for row in found)
