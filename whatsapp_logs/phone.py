@@ -14,6 +14,8 @@ _USER_ID = re.compile(r"[A-Z]{2}\.[0-9A-Za-z._-]{1,128}")  # Twilio, WhatsApp us
 _MAX_TEXT = 200
 _MIN_SEARCH_DIGITS = 3
 _WHOLE_NUMBER_DIGITS = 7
+MASK, KEPT_CHARACTERS = "••••", 4
+NUMBER_IN_TEXT = r"\+?\d[\d ()-]{2,}([\d ()-]{3}\d)"  # at least seven long; the group is what a masked one keeps
 
 
 def to_address(text: str, *, region: str) -> str:
@@ -70,7 +72,12 @@ def pretty(address: str) -> str:
 
 def masked(address: str) -> str:
     """The address for those who may not see numbers, and for logs: its last four characters."""
-    return "•••• " + address[-4:] if len(address) > 4 else "••••"
+    return f"{MASK} {address[-KEPT_CHARACTERS:]}" if len(address) > KEPT_CHARACTERS else MASK
+
+
+def masked_in(text: str) -> str:
+    """A text with every number in it masked: a provider's words may quote the number that they are about."""
+    return re.sub(NUMBER_IN_TEXT, rf"{MASK} \1", text)
 
 
 def _without_prefix(text: str) -> str:

@@ -32,6 +32,16 @@ def test_a_viewer_sees_no_number_no_text_no_document(logged, signed_in):
     assert viewer.get(f"/whatsapp_logs/messages/{message.id}/document").status_code == 403
 
 
+@pytest.mark.parametrize("code", ["99999", "63024", None])
+def test_a_number_that_twilios_words_quote_is_hidden_from_a_viewer(logged, agent, signed_in, code):
+    message = logged("failed", error_code=code, error_message="The number +44 7700 900123 is not on WhatsApp")
+    for path in ("/whatsapp_logs", f"/whatsapp_logs/messages/{message.id}"):
+        assert "900123" not in signed_in("viewer").get(path).text
+    if code != "63024":  # there the list says what the code means
+        assert "The number •••• 0123 is not on WhatsApp" in signed_in("viewer").get("/whatsapp_logs").text
+        assert "The number +44 7700 900123 is not" in agent.get("/whatsapp_logs").text
+
+
 def test_a_viewer_cannot_guess_a_number_digit_by_digit(logged, signed_in):
     wanted = logged(to="+447700900123")
     viewer = signed_in("viewer")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
@@ -16,8 +15,6 @@ from whatsapp_logs.store.refreshes import Refresh
 from whatsapp_logs.twilio.error_codes import explain
 from whatsapp_logs.web import format
 from whatsapp_logs.web.listing import Figures
-
-_NUMBER = re.compile(r"\+?\d[\d ()-]{5,}\d")
 
 Sid = Annotated[
     str,
@@ -318,10 +315,7 @@ def _as_twilio(address: str | None, channel: str) -> str | None:
 
 
 def _shown(text: str | None, viewer: Viewer) -> str | None:
-    """Twilio's texts may quote the number that they are about."""
-    if text is None or viewer.may(Right.NUMBERS):
-        return text
-    return _NUMBER.sub(lambda number: phone.masked(number[0]), text)
+    return text if text is None or viewer.may(Right.NUMBERS) else phone.masked_in(text)
 
 
 def _run_words(run: Refresh, total: int) -> str:

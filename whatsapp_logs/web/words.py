@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
@@ -77,7 +78,14 @@ class Words:
 
     def status(self, message: Message) -> format.StatusWords:
         """Where a message stands, in words."""
-        return format.status_words(message, zone=self.zone, now=self.now)
+        said = format.status_words(message, zone=self.zone, now=self.now)
+        if self.sees_numbers or said.tone != "bad":
+            return said
+        return replace(said, detail=self.provider_text(said.detail))
+
+    def provider_text(self, text: str) -> str:
+        """What Twilio says of a failure, as this viewer may see it."""
+        return text if self.sees_numbers else phone.masked_in(text)
 
     @property
     def zone_name(self) -> str:
