@@ -1,4 +1,4 @@
-"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | restored | simulate | doctor`."""
+"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | restored | export | simulate | doctor`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
     except WhatsAppLogsError as error:
         print(f"whatsapp_logs {verb}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read is gone, and Python would complain when it ends
     except KeyboardInterrupt:
         return 130
     return 1
@@ -136,6 +138,33 @@ def _restored(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _export(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="whatsapp_logs export",
+        description="Write the log to standard output, newest message first, numbers in full.",
+    )
+    parser.add_argument("--format", choices=("csv", "xlsx"), default="csv")
+    parser.add_argument("--since", help="the first day, like 2026-11-01, in the office's time zone")
+    parser.add_argument("--until", help="the last day, included")
+    parser.add_argument("--status", action="append", default=[], help="may be given several times")
+    parser.add_argument("--type", action="append", default=[], help="may be given several times")
+    given = parser.parse_args(arguments)
+    if sys.stdout.isatty():
+        parser.error("a file is meant: add > messages." + given.format)
+    from whatsapp_logs.export import Reader
+    from whatsapp_logs.filters import MessageFilter
+    from whatsapp_logs.service import WhatsAppService
+
+    service = WhatsAppService.from_env()
+    zone = service.config.zone
+    days = {"date_from": [given.since or ""], "date_to": [given.until or ""]}
+    wanted = MessageFilter.from_query(days | {"status": given.status, "type": given.type}, zone=zone)
+    for block in service.export(wanted, Reader(name="command line", zone=zone), form=given.format):
+        sys.stdout.buffer.write(block)
+    sys.stdout.flush()
+    return 0
+
+
 def _simulate(arguments: Sequence[str]) -> int:
     from whatsapp_logs.twilio.simulator.__main__ import main as simulate
 
@@ -162,6 +191,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "refresh": _refresh,
     "reconcile": _reconcile,
     "restored": _restored,
+    "export": _export,
     "simulate": _simulate,
     "doctor": _doctor,
 }

@@ -58,6 +58,13 @@ class DatabaseAway(Unavailable):
         super().__init__(text)
 
 
+class Busy(Unavailable):
+    """As many of these as the process does at a time are under way."""
+
+    def __init__(self, text: str = "An export is under way. Try again in a moment.") -> None:
+        super().__init__(text)
+
+
 class LoggingFailed(Unavailable):
     """A message that was sent could not be written down."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import alarms, bulk, overview, reconcile, refresh, self_test, send, track
+from whatsapp_logs import alarms, bulk, export, overview, reconcile, refresh, self_test, send, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -62,6 +62,7 @@ class WhatsAppService:
         self.database = Database(config)
         self._gateway = gateway or (TwilioGateway(config) if config.twilio_configured else None)
         self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
+        self._exports = export.Exports(self.transaction)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> WhatsAppService:
@@ -244,6 +245,10 @@ class WhatsAppService:
         """How many messages of a filter without statuses stand at each status; None when there are too many to count."""
         with self.transaction() as conn:
             return overview.count_by_status(conn, wanted)
+
+    def export(self, wanted: MessageFilter, reader: export.Reader, *, form: str = export.CSV) -> Generator[bytes]:
+        """The whole list as a file, block by block; see `export.Exports.file`."""
+        return self._exports.file(wanted, reader, form=form)
 
     def message(self, message_id: int) -> Message:
         """The message of that id. Raises MessageNotFound."""

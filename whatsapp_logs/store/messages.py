@@ -160,7 +160,7 @@ def page(
     upwards = after is not None and before is None
     found: list[Message] = []
     for keys, parameters in (chosen or select(conn, wanted)).keys(cursor=after if upwards else before, upwards=upwards):
-        query = sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
+        query = rows_of(keys, upwards=upwards)
         with portal_ids(wanted):
             found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
         if len(found) > limit:
@@ -174,18 +174,23 @@ def page(
     return Page(rows, first if has_newer else None, last if has_older else None)
 
 
-def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> int:
-    """How many messages match, but never counting further than COUNT_LIMIT + 1 ("10 000+")."""
-    return sum(_counted(conn, chosen, wanted).values())
+def rows_of(keys: sql.Composable, *, upwards: bool = False) -> sql.Composed:
+    """The query for the COLUMNS of the rows with these keys (`Selection.keys`), in their order."""
+    return sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
+
+
+def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, *, limit: int = COUNT_LIMIT) -> int:
+    """How many messages match, but never counting further than `limit` + 1 ("10 000+")."""
+    return sum(_counted(conn, chosen, wanted, limit).values())
 
 
 def count_by_status(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> dict[Status, int] | None:
     """How many of the matching messages stand at each status; None when there are more than COUNT_LIMIT."""
-    found = _counted(conn, chosen, wanted)
+    found = _counted(conn, chosen, wanted, COUNT_LIMIT)
     return found if sum(found.values()) <= COUNT_LIMIT else None
 
 
-def _counted(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> dict[Status, int]:
+def _counted(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, limit: int) -> dict[Status, int]:
     # In the page's order, where there is one: else the planner reads a whole table for what it believes to be many rows of it.
     order = sql.SQL("") if chosen.addresses else sql.SQL("ORDER BY {} DESC").format(chosen.created_at)
     query = sql.SQL(
@@ -193,7 +198,7 @@ def _counted(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) ->
         " GROUP BY status"
     ).format(table=sql.Identifier(chosen.table), source=chosen.source, where=chosen.where, order=order)
     with portal_ids(wanted):
-        rows = conn.execute(query, chosen.parameters | {"limit": COUNT_LIMIT + 1}).fetchall()
+        rows = conn.execute(query, chosen.parameters | {"limit": limit + 1}).fetchall()
     return {Status(status): int(n) for status, n in rows}
 
 

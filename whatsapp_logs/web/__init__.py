@@ -12,7 +12,19 @@ from whatsapp_logs.errors import ServiceNotAvailable
 from whatsapp_logs.filters import Found
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
-from whatsapp_logs.web import access, api, callbacks, errors, health, media, pages, probes, reconciliations, widgets
+from whatsapp_logs.web import (
+    access,
+    api,
+    callbacks,
+    errors,
+    exports,
+    health,
+    media,
+    pages,
+    probes,
+    reconciliations,
+    widgets,
+)
 from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals
 
@@ -45,6 +57,7 @@ class WhatsAppLogs:
         self.policy_url: Link = lambda _id: None
         self.client_names: Names = lambda _ids: {}
         self.policy_names: Names = lambda _ids: {}
+        self.has_names = False
         self.find: Find | None = None
         self.simulator_url: str | None = None
         self.news, self.strip = News(), Strip()
@@ -95,6 +108,7 @@ class WhatsAppLogs:
         self.client_phone = client_phone or self.client_phone
         self.find = find
         self.client_names, self.policy_names = client_names or self.client_names, policy_names or self.policy_names
+        self.has_names = client_names is not None or policy_names is not None
         app.extensions["whatsapp_logs"] = self
 
         people = Blueprint(
@@ -107,6 +121,7 @@ class WhatsAppLogs:
         people.before_request(lambda: access.check_request(current_user))
         people.after_request(self._protect)
         pages.register(people)
+        exports.register(people)
         health.register(people)
         reconciliations.register(people)
         api.register(people)

@@ -17,10 +17,11 @@ from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import Message, ProviderMessage
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store.refreshes import Refresh
-from whatsapp_logs.web import current
+from whatsapp_logs.web import current, exports
 from whatsapp_logs.web.access import public, requires, viewer
 from whatsapp_logs.web.api_models import (
     Details,
+    ExportQuery,
     MessageDetails,
     MessageRow,
     Messages,
@@ -121,6 +122,12 @@ def messages() -> Messages:
     )
 
 
+@requires(Right.EXPORT)
+def export() -> Response:
+    """All messages of a list as a file, CSV or Excel: the page's rows, order and words."""
+    return exports.download(_with_phone(asked().wanted))
+
+
 @public
 def openapi() -> Response:
     """This description."""
@@ -169,6 +176,16 @@ OPERATIONS = (
         right=Right.SEE,
         query=MessagesQuery,
         answer=Messages,
+        problems=(400,),
+    ),
+    Operation(
+        method="GET",
+        rule=f"{_ROOT}/export",
+        view=export,
+        right=Right.EXPORT,
+        query=ExportQuery,
+        answer=None,
+        files=tuple(exports.MEDIA_TYPES.values()),
         problems=(400,),
     ),
     Operation(method="GET", rule=f"{_ROOT}/openapi.json", view=openapi, right=None, answer=None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -192,7 +192,7 @@ class Details(Shape):
     message: MessageDetails
 
 
-class MessagesQuery(Shape):
+class FilterQuery(Shape):
     """Which messages; the page's filters, and the first portal's names for them."""
 
     status: list[Status] = Field([], description="Repeat it for several; also status_filter")
@@ -206,9 +206,20 @@ class MessagesQuery(Shape):
     policy: str = ""
     error_code: str = ""
     direction: str = Field("outbound", description="outbound or inbound")
+
+
+class MessagesQuery(FilterQuery):
+    """Which messages, and which page of them."""
+
     before: str = Field("", description="`next_cursor` of the page before")
     page: int = Field(1, ge=1, description="The first portal's page numbers; a cursor is faster and misses nothing")
     limit: int = Field(50, ge=1, le=200)
+
+
+class ExportQuery(FilterQuery):
+    """Which messages, and how."""
+
+    format: Literal["csv", "xlsx"] = "csv"
 
 
 class Messages(Shape):

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
+from whatsapp_logs import wording
 from whatsapp_logs.message import FAILURES, Message, Status
 from whatsapp_logs.twilio.error_codes import explain
 
 _THIN = "\u202f"  # narrow no-break space between thousands
-_SILENT = timedelta(days=1)  # a message sent so long ago without news deserves to be pointed out
 ICONS = {
     Status.SCHEDULED: "clock",
     Status.QUEUED: "clock",
@@ -150,7 +150,7 @@ def later(earlier: datetime, moment: datetime) -> str:
 
 def message_type(name: str) -> str:
     """A message type as people say it: "Policy document"."""
-    return name.replace("_", " ").strip().capitalize() or "–"
+    return wording.message_type(name)
 
 
 def source(word: str) -> str:
@@ -165,7 +165,7 @@ def price(amount: Decimal | None, unit: str | None) -> str:
 
 def status_label(status: Status) -> str:
     """The status as a word."""
-    return status.value.capitalize()
+    return wording.status_label(status)
 
 
 def status_icon(status: Status) -> str:
@@ -188,15 +188,15 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
         return clock(moment or message.updated_at, zone=zone, now=now)
 
     if message.is_unconfirmed and not status.is_final:
-        return StatusWords("question", "Unconfirmed", "Answer lost; being looked up", "warn")
+        return StatusWords("question", wording.UNCONFIRMED, wording.UNCONFIRMED_DETAIL, "warn")
     if status is Status.QUEUED and message.retry_at and message.wait_reason:
         reason = message.wait_reason.partition(".")[0]
-        return StatusWords("clock", "Waiting", f"{reason}, next try {at(message.retry_at)}", "warn")
+        return StatusWords("clock", wording.WAITING, wording.WAITING_DETAIL % (reason, at(message.retry_at)), "warn")
     if message.send_at and message.send_at > now and status in (Status.SCHEDULED, Status.QUEUED):
-        return StatusWords("clock", "Scheduled", f"for {at(message.send_at)}", "quiet")
-    if status is Status.SENT and now - (message.sent_at or message.created_at) >= _SILENT:
+        return StatusWords("clock", wording.SCHEDULED, f"for {at(message.send_at)}", "quiet")
+    if status is Status.SENT and now - (message.sent_at or message.created_at) >= wording.SILENT_AFTER:
         days = (now - (message.sent_at or message.created_at)).days
-        return StatusWords("tick", "Sent", f"not confirmed for {days} day{'s'[: days > 1]}", "warn")
+        return StatusWords("tick", status_label(status), wording.SILENT_DETAIL % (days, "s"[: days > 1]), "warn")
     if status in FAILURES:
         advice = explain(message.error_code)
         reason = advice.title if advice and advice.is_known else (message.error_message or at(message.failed_at))

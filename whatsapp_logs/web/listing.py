@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from whatsapp_logs.export import MAX_SHEET_ROWS
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message, Status
 from whatsapp_logs.store.messages import Page
@@ -130,6 +131,18 @@ class Listing:
         if last > self.total or (last == self.total and not self.is_total_exact):
             return f"{format.number(first)} – {format.number(last)}" + (" of more" if self.page.older else "")
         return f"{format.number(first)} – {format.number(last)} of {format.counted(self.total, is_exact=self.is_total_exact)}"
+
+    @property
+    def how_many(self) -> str:
+        """How many messages the list has: "1 234", "10 000+"; empty where nobody has counted beyond this page."""
+        if not self.is_total_exact and self.total <= self.asked.row + len(self.rows) - 1:
+            return ""
+        return format.counted(self.total, is_exact=self.is_total_exact)
+
+    @property
+    def fits_a_sheet(self) -> bool:
+        """Whether, as far as it is known, Excel can hold the list."""
+        return self.total <= MAX_SHEET_ROWS
 
     @property
     def older_url(self) -> str:

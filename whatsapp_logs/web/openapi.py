@@ -23,13 +23,14 @@ _INTRODUCTION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One thing the API does. `answer` None stands for this description itself."""
+    """One thing the API does. `answer` None stands for this description itself or, with their media types, for `files`."""
 
     method: str
     rule: str
     view: Callable[..., Any]
     right: Right | None
     answer: type[BaseModel] | None
+    files: Sequence[str] = ()
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     problems: Sequence[int] = ()
@@ -83,7 +84,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "operationId": operation.name,
         "summary": " ".join(summary.split()),
         "security": _security(operation),
-        "responses": {"200": _response("OK", operation.answer)},
+        "responses": {"200": _files(operation.files) if operation.files else _response("OK", operation.answer)},
     }
     if operation.right is not None:
         described["description"] = f"Needs the right to {operation.right}."
@@ -108,6 +109,11 @@ def _security(operation: Operation) -> list[dict[str, list[str]]]:
 def _response(description: str, model: type[BaseModel] | None) -> dict[str, Any]:
     schema = {"type": "object"} if model is None else {"$ref": _SCHEMAS + model.__name__}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _files(media_types: Sequence[str]) -> dict[str, Any]:
+    schema = {"type": "string", "format": "binary"}
+    return {"description": "The file", "content": {media_type: {"schema": schema} for media_type in media_types}}
 
 
 def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:

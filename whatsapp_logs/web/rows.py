@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from whatsapp_logs import wording
 from whatsapp_logs.message import Message
 from whatsapp_logs.web import format
 from whatsapp_logs.web.words import Words, icons
@@ -84,5 +85,5 @@ def _row(message: Message, words: Words, *, who: str, policy: str, again: int | 
         again_url=words.message_url(again) if again is not None else "",
         policy=policy,
         file_icon=icons()["file"] if message.media_filename and words.sees_numbers else Markup(""),
-        text=text if words.sees_numbers else "Text hidden",
+        text=text if words.sees_numbers else wording.TEXT_HIDDEN,
     )

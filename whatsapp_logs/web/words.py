@@ -11,7 +11,7 @@ from typing import Any
 from flask import current_app, g, url_for
 from markupsafe import Markup
 
-from whatsapp_logs import phone
+from whatsapp_logs import export, phone
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
@@ -36,6 +36,7 @@ class Words:
         self.sees_numbers = person.may(Right.NUMBERS)
         self.may_refresh = person.may(Right.REFRESH)
         self.may_send = person.may(Right.SEND)
+        self.may_export = person.may(Right.EXPORT)
 
     def message_url(self, message_id: int) -> str:
         """Where a message's page is. The way there is asked for once, not for each row."""
@@ -118,6 +119,8 @@ def for_templates() -> dict[str, Any]:
         "twilio_configured": config is not None and config.twilio_configured,
         "IN_FLIGHT": sorted(IN_FLIGHT, key=lambda status: status.rank),
         "REACHED": sorted(REACHED, key=lambda status: status.rank),
+        "writes_xlsx": export.can_write_xlsx(),
+        "max_sheet_rows": export.MAX_SHEET_ROWS,
         "FAILURES": sorted(FAILURES, key=lambda status: status.rank),
     }
 

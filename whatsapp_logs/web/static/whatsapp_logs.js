@@ -124,6 +124,15 @@
     ($(pressed) ?? $("wl-message-title") ?? $("wl-refresh-all"))?.focus();
   });
 
+  // --- an open menu stays open while the list around it changes; Escape and a press elsewhere close it ---
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.localName === "details");
+  const closeMenu = () => {
+    const menu = document.querySelector(".wl-export[open]");
+    if (menu) menu.open = false;
+    return menu;
+  };
+  document.addEventListener("click", ({ target }) => { if (!target.closest?.(".wl-export") || target.closest(".wl-menu a")) closeMenu(); });
+
   // --- what changed, in one sentence and one quiet flash ---
   const rows = (root) => new Map([...root.querySelectorAll("[data-wl-row]")].map((row) => [row.id, row.dataset.wlRow]));
   let before = new Map();
@@ -198,6 +207,7 @@
     lastSign = Date.now();
     if (event.key === "Escape") {
       $("wl")?.classList.add("wl-quiet-tips");
+      closeMenu()?.querySelector("summary").focus();
       if (event.target.matches?.(".wl-filters input")) event.target.blur();
     }
     const typing = event.target.closest?.("input, select, textarea, [contenteditable]");
