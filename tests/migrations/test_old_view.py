@@ -206,7 +206,13 @@ def test_a_message_not_yet_handed_over_can_be_reported_on_by_its_number(conn: Co
 
 
 def test_a_row_is_found_by_sid_through_the_index(conn: Conn) -> None:
-    conn.execute("SET enable_seqscan = off")
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.messages (recipient, provider_id)
+        SELECT '+44770090' || lpad(n::text, 4, '0'), 'SM' || n FROM generate_series(1, 3000) AS n
+        """
+    )
+    conn.execute("ANALYZE whatsapp_logs.messages")
     for condition in ("message_sid = 'x'", "log_id = 1", "phone_number = '+447700900123'", "client_id = 1"):
         plan = str(conn.execute(f"EXPLAIN SELECT * FROM whatsapp_logs WHERE {condition}".encode()).fetchall())
         assert "Index Cond" in plan, plan
