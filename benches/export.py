@@ -1,18 +1,73 @@
-"""The log as CSV and as an Excel file, and the one COPY that its CSV is compared with."""
+"""The log as CSV and as an Excel file, and the one COPY that its CSV is compared with: `python -m benches.export DSN` makes one.
+
+A tenth of the run's rows, at most: a million of ten. Each file is made in a process of its own, whose memory is looked at.
+"""
 
 from __future__ import annotations
 
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import ClientCursor
 
+from benches.measure import Line, timed
+from benches.place import Place
 from whatsapp_logs import Config, MessageFilter, WhatsAppService, export
 from whatsapp_logs.store import exports
 
 READER = export.Reader(name="bench", zone=ZoneInfo("Europe/London"))
 EVERYTHING = MessageFilter(zone=READER.zone)
+ROOT = Path(__file__).parents[1]
+
+
+def measure(place: Place) -> Iterator[Line]:
+    """The whole file, its first byte, and the memory that it takes; beside psql's COPY of the same words."""
+    dsn = place.dsn(place.tenth)
+    statement = copy_statement(dsn)
+    ours, copied = [], []
+    for _ in range(place.rounds(3)):
+        ours.append(_made(dsn))
+        copied.append(timed(lambda: place.psql(dsn, statement)))
+    seconds, first_s, growth_mib = (
+        statistics.median(one[name] for one in ours) for name in ("seconds", "first_s", "growth_mib")
+    )
+    yield Line(
+        f"CSV of {place.tenth} messages ÷ psql's COPY", seconds, "s", seconds / statistics.median(copied), "<= 1.3"
+    )
+    yield Line(f"CSV of {place.tenth} messages: first byte", first_s, "s", None, "<= 1")
+    yield Line(f"CSV of {place.tenth} messages: memory growth", growth_mib, "MiB", None, "<= 64")
+
+
+def _made(dsn: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benches.export", dsn]
+    told: dict[str, float] = json.loads(
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    )
+    return told
+
+
+def main() -> None:
+    """Make one file of everything and throw it away; prints what it took."""
+    began, before = time.perf_counter(), _peak_mib()
+    blocks = csv_blocks(sys.argv[1])
+    next(blocks)
+    first_s = time.perf_counter() - began
+    for _ in blocks:
+        pass
+    seconds = time.perf_counter() - began
+    print(json.dumps({"seconds": seconds, "first_s": first_s, "growth_mib": _peak_mib() - before}))
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def csv_blocks(dsn: str, wanted: MessageFilter = EVERYTHING) -> Iterator[bytes]:
@@ -41,3 +96,7 @@ def copy_statement(dsn: str, wanted: MessageFilter = EVERYTHING) -> str:
     with psycopg.connect(dsn) as conn:
         query, parameters = exports.csv_query(conn, wanted, telling, before=None, limit=None)
         return ClientCursor(conn).mogrify(query, parameters)
+
+
+if __name__ == "__main__":
+    main()

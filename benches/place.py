@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from benches import seed
 from portal import migrate as portal_migrate
+from portal.start.binaries import find_binaries
 from portal.start.postgres import Server
 from whatsapp_logs.errors import SchemaMismatch
 from whatsapp_logs.store import migrate
@@ -63,6 +65,14 @@ class Place:
                 yield make_conninfo(self.server.dsn, dbname=f"scratch_{os.getpid()}")
             finally:
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+    def psql(self, dsn: str, statement: str) -> None:
+        """Run a statement by PostgreSQL's own client; what it prints is thrown away."""
+        binaries = find_binaries()
+        if binaries is None:
+            raise RuntimeError("there is no psql beside the server")
+        command = [binaries.bin / "psql", "-X", "-q", "-d", dsn, "-f", "-"]
+        subprocess.run(command, input=statement.encode(), stdout=subprocess.DEVNULL, check=True)
 
     @property
     def tenth(self) -> int:

@@ -39,6 +39,7 @@ def test_every_bench_runs_and_says_its_figures() -> None:
         "log page ÷ Django admin's list",
         "status updates that are heap-only",
         "counts by deltas ÷ no counts",
+        "psql's COPY",
         "÷ COPY of its rows",
         "callbacks ÷ ORM under gunicorn",
         "÷ one a message",
