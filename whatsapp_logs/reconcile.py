@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from whatsapp_logs import refresh, track
+from whatsapp_logs import settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway, UnknownToProvider
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
@@ -130,7 +130,7 @@ def _settle_held(transactions: Transactions, gateway: Gateway, seen: _Seen) -> N
     for recipient in dict.fromkeys(one.recipient for one in seen.held):
         with transactions() as conn:
             lost = handover.without_outcome(conn, recipient)
-        refresh.settle(transactions, gateway, lost)
+        settle.by_list(transactions, gateway, lost)
     with transactions() as conn:
         known = reconciliations.known(conn, [_sid(one) for one in seen.held])
         found = []

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from whatsapp_logs import reconcile, refresh
+from whatsapp_logs import reconcile, settle
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.message import Message
 from whatsapp_logs.send import Transactions
@@ -41,7 +41,7 @@ def repair(
     `since` is the first day to reconcile; otherwise the day before the newest message.
     """
     for some in _batches(transactions):
-        refresh.settle(transactions, gateway, some)
+        settle.by_list(transactions, gateway, some)
     today = datetime.now(UTC).date()
     with transactions() as conn:
         first = since or (restored.newest_day(conn) or today) - timedelta(days=1)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import alarms, bulk, export, overview, reconcile, refresh, self_test, send, track
+from whatsapp_logs import alarms, bulk, export, overview, reconcile, refresh, self_test, send, settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -174,7 +174,7 @@ class WhatsAppService:
         """Look up messages whose answer was lost; returns how many were found."""
         with self.transaction() as conn:
             lost = handover.unconfirmed(conn, now=datetime.now(UTC), limit=100)
-        return refresh.settle(self.transaction, self.gateway, lost) if lost else 0
+        return settle.by_list(self.transaction, self.gateway, lost) if lost else 0
 
     # --- comparing with the provider ---
 

@@ -100,7 +100,7 @@ BREAKAGES = (
         "    if status >= 500:", "    if status >= 600:", "tests/faults/test_provider_away.py::*fault_10_*",
     ),
     Breakage(
-        10, "nothing is given back by Twilio's list", "whatsapp_logs/refresh.py",
+        10, "nothing is given back by Twilio's list", "whatsapp_logs/settle.py",
         "pairs = _pairs(waiting, strangers)", "pairs = _pairs(waiting, [])", "tests/test_send.py::*fault_10_*",
     ),
     Breakage(
