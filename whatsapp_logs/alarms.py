@@ -165,7 +165,8 @@ def _unconfirmed(readings: Readings, config: Config) -> Alarm | None:
         False,
         f"{_count(readings.unconfirmed.count, 'message')} unconfirmed, the oldest for {_span(age_s)}",
         "Twilio's answer was lost: they may have been sent. They are looked up, and never sent again by themselves.",
-        "Wait an hour. What stays is not in Twilio's list: check the number in Twilio's console, then write to the customer anew.",
+        "Wait an hour. What stays is not in Twilio's list: look in Twilio's console and ask the customer, then open the message "
+        "and press “It was not sent”. It can be sent again from there.",
     )
 
 

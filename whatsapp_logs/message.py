@@ -58,6 +58,8 @@ MESSAGE_TYPES = (POLICY_DOCUMENT, RENEWAL_REMINDER, GENERAL)
 
 WHATSAPP = "whatsapp"
 
+NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
+
 
 class Source(StrEnum):
     """Where a status event came from."""
@@ -162,7 +164,17 @@ class Message:
     @property
     def is_unconfirmed(self) -> bool:
         """Handed to the provider, but the answer was lost: nobody may send again before it has been looked up."""
-        return self.unconfirmed_at is not None and self.provider_id is None
+        return self.unconfirmed_at is not None and self.provider_id is None and not self.is_declared_not_sent
+
+    @property
+    def is_declared_not_sent(self) -> bool:
+        """Its answer was lost, the provider's list did not show it, and a person has declared that it was not sent."""
+        return self.status is Status.FAILED and self.error_code == NOT_SENT
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Declared not sent, but the provider has it after all: the customer may have it, or get it."""
+        return self.is_declared_not_sent and self.provider_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +219,11 @@ class StatusEvent:
     happened_at: datetime
     received_at: datetime
     payload: dict[str, Any]
+
+    @property
+    def is_declaration(self) -> bool:
+        """Whether a person has said this, and no provider: that the message was not sent. `payload` names the person."""
+        return self.source is Source.SEND and self.provider_id is None and self.error_code == NOT_SENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

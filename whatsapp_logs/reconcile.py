@@ -18,7 +18,7 @@ from whatsapp_logs.errors import ProviderAway, UnknownToProvider
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import handover, queue, reconciliations
-from whatsapp_logs.store.reconciliations import Difference, Figures, Known, Reconciliation
+from whatsapp_logs.store.reconciliations import Difference, Figures, Known, Reconciliation, WithoutSid
 
 log = logging.getLogger(__name__)
 
@@ -113,14 +113,16 @@ def _compare_list(transactions: Transactions, gateway: Gateway, day: date, seen:
 
 def _may_be_waiting(conn: Connection[Any], strangers: Iterable[ProviderMessage]) -> set[str]:
     """SIDs of strangers that may be messages of ours whose answer was lost, or which are being handed over just now."""
-    waiting = reconciliations.waiting_since(conn, {one.recipient for one in strangers if one.direction == "outbound"})
-    return {
-        _sid(one)
-        for one in strangers
-        if one.direction == "outbound"
-        and one.recipient in waiting
-        and (one.created_at is None or waiting[one.recipient] <= one.created_at + _CLOCKS_APART)
-    }
+    sent = [one for one in strangers if one.direction == "outbound"]
+    ours: dict[str, list[WithoutSid]] = {}
+    for without in reconciliations.without_sid(conn, {one.recipient for one in sent}):
+        ours.setdefault(without.recipient, []).append(without)
+    return {_sid(one) for one in sent if any(_may_be(one, without) for without in ours.get(one.recipient, ()))}
+
+
+def _may_be(one: ProviderMessage, ours: WithoutSid) -> bool:
+    at = one.created_at
+    return at is None or (ours.since <= at + _CLOCKS_APART and (ours.until is None or at <= ours.until + _CLOCKS_APART))
 
 
 def _settle_held(transactions: Transactions, gateway: Gateway, seen: _Seen) -> None:

@@ -66,11 +66,12 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
 
 
 def may_send_again(message: Message) -> bool:
-    """Whether a message is known not to have arrived, and never will; an unconfirmed one may have."""
+    """Whether a message is known not to have arrived, and never will; one that is unconfirmed or contradicted may have."""
     return (
         message.status in FAILURES | {Status.CANCELED}
         and message.direction == "outbound"
         and not message.is_unconfirmed
+        and not message.is_contradicted
     )
 
 
@@ -82,11 +83,12 @@ def send_again(
     `to` is the recipient's number where it has been corrected since; None sends to the same one. A message is sent again once:
     what became of the repetition is for that one to tell.
     """
+    related.hold(conn, message.id)
+    message = _known(conn, message.id)  # read again: what the provider has just been heard to have is not sent twice
     if not may_send_again(message):
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
         )
-    related.hold(conn, message.id)
     repetition = related.sent_again(conn, [message.id]).get(message.id)
     if repetition is not None and _there(messages.get(conn, repetition)).request_key != request_key:
         raise InvalidInput("message", f"This message has been sent again already, as Message {repetition}.")

@@ -176,6 +176,10 @@ class WhatsAppService:
             lost = handover.unconfirmed(conn, now=datetime.now(UTC), limit=100)
         return settle.by_list(self.transaction, self.gateway, lost) if lost else 0
 
+    def declare_not_sent(self, message_id: int, *, created_by: str) -> Message:
+        """Settle an unconfirmed message by this person's word, unless Twilio's list shows it now; see `settle.by_hand`."""
+        return settle.by_hand(self.transaction, self.gateway, self.message(message_id), created_by=created_by)
+
     # --- comparing with the provider ---
 
     def reconcile_day(self, day: date, *, started_by: str | None) -> Reconciliation:

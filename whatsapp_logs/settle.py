@@ -1,4 +1,4 @@
-"""Messages whose answer was lost: they are looked up at the provider's list before anybody sends again."""
+"""Messages whose answer was lost: found at the provider's list, or declared not sent by a person. Nothing is sent again before."""
 
 from __future__ import annotations
 
@@ -6,40 +6,103 @@ import logging
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import Connection
 
 from whatsapp_logs import track
 from whatsapp_logs.channels.base import Gateway
-from whatsapp_logs.message import Message, ProviderMessage, Source
+from whatsapp_logs.errors import InvalidInput
+from whatsapp_logs.message import NOT_SENT, Message, ProviderMessage, Source, StatusReport
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import handover, messages
+from whatsapp_logs.store import handover, messages, related
 
 log = logging.getLogger(__name__)
 
+# No person settles a message sooner: the provider's list lags, by minutes as a rule, and has been asked a dozen times by then.
+BY_HAND_AFTER = timedelta(hours=1)
+TOO_SOON = "It is too soon to say that this message was not sent: Twilio’s list lags, and may show it yet."
 _CLOCKS_APART = timedelta(minutes=5)
 
 
 def by_list(transactions: Transactions, gateway: Gateway, lost: Sequence[Message]) -> int:
     """Look up messages whose answer was lost, at the provider's list, and attach the one that fits; returns how many were found.
 
-    What the list does not show stays unconfirmed: it lags, and nothing may be sent twice.
+    What the list does not show stays unconfirmed: it lags, and nothing may be sent twice. Raises ProviderAway.
     """
     recipients = dict.fromkeys(message.recipient for message in lost if message.unconfirmed_at is not None)
-    return sum(_settle(transactions, gateway, recipient) for recipient in recipients)
+    return sum(_attach(transactions, recipient, _listed(transactions, gateway, recipient)) for recipient in recipients)
 
 
-def _settle(transactions: Transactions, gateway: Gateway, recipient: str) -> int:
+def may_be_settled_by_hand(message: Message, *, now: datetime) -> bool:
+    """Whether a person may declare this unconfirmed message not sent: it has been looked up, and for long enough."""
+    return (
+        message.is_unconfirmed
+        and message.unconfirmed_at is not None
+        and message.last_status_check is not None
+        and message.last_status_check >= message.unconfirmed_at
+        and now >= message.unconfirmed_at + BY_HAND_AFTER
+    )
+
+
+def by_hand(
+    transactions: Transactions, gateway: Gateway, message: Message, *, created_by: str, now: datetime | None = None
+) -> Message:
+    """Look the message up once more; if the list still does not show it, record that this person declares it not sent.
+
+    Returns the message as it is then: declared not sent, by whoever was first, or settled in another way before. It stays
+    unconfirmed with InvalidInput, where it is too soon or the list shows what may be it, and with ProviderAway.
+    """
+    if not message.is_unconfirmed:
+        return message
+    if not may_be_settled_by_hand(message, now=now or datetime.now(UTC)):
+        raise InvalidInput("message", TOO_SOON)
+    listed = _listed(transactions, gateway, message.recipient)
+    _attach(transactions, message.recipient, listed)
+    with transactions() as conn:
+        # Of two equal messages one may be in the list: who settles the second has to see that the first is settled.
+        handover.hold_recipient(conn, message.recipient)
+        related.hold(conn, message.id)
+        left = _known(conn, message.id)
+        if not left.is_unconfirmed:
+            return left
+        if _may_be_listed(conn, left, listed):
+            raise InvalidInput(
+                "message",
+                "Twilio’s list shows a message to this number, from the time of this one, that the log does not know. "
+                "It may be this one, so nothing was changed. If another program has sent it, have that program log it.",
+            )
+        declaration = StatusReport(
+            provider_status="failed",
+            message_id=message.id,
+            error_code=NOT_SENT,
+            error_message=f"{created_by} declared that it was not sent. Twilio’s list, asked just before, did not show it.",
+            payload={"created_by": created_by},
+        )
+        track.record(conn, [declaration], source=Source.SEND)
+        log.warning("message %s declared not sent by %s", message.id, created_by)
+        return _known(conn, message.id)
+
+
+def _listed(transactions: Transactions, gateway: Gateway, recipient: str) -> list[ProviderMessage]:
+    """What the provider's list shows to this recipient, as far back as anything waits for its lost answer."""
     with transactions() as conn:
         waiting = handover.without_outcome(conn, recipient)
     if not waiting:
-        return 0
+        return []
     since = min(message.claimed_at for message in waiting if message.claimed_at) - _CLOCKS_APART
-    listed = [candidate for candidate in gateway.sent_to(recipient, since) if candidate.report.provider_id]
+    return [candidate for candidate in gateway.sent_to(recipient, since) if candidate.report.provider_id]
+
+
+def _attach(transactions: Transactions, recipient: str, listed: Sequence[ProviderMessage]) -> int:
+    """Give each lost message to this recipient the one of `listed` that can only be it; returns how many were found."""
     with transactions() as conn:
         # Read again: what was handed over meanwhile has claimed its SID, or is seen to be under way.
         waiting = handover.without_outcome(conn, recipient)
-        strangers = [one for one in listed if messages.by_provider_id(conn, str(one.report.provider_id)) is None]
+        strangers = _strangers(conn, listed)
         pairs = _pairs(waiting, strangers)
-        handover.looked_up(conn, [message.id for message in waiting if message.is_unconfirmed], now=datetime.now(UTC))
+        looked_up = [message.id for message in waiting if message.unconfirmed_at is not None]
+        handover.looked_up(conn, looked_up, now=datetime.now(UTC))
         reports = [replace(theirs.report, message_id=message.id) for message, theirs in pairs]
         track.record(conn, reports, source=Source.RECONCILE)
     for message, theirs in pairs:
@@ -47,12 +110,41 @@ def _settle(transactions: Transactions, gateway: Gateway, recipient: str) -> int
     return len(pairs)
 
 
+def _may_be_listed(conn: Connection[Any], message: Message, listed: Sequence[ProviderMessage]) -> bool:
+    """Whether a message of the list may be this one, and is more than the others that wait can account for."""
+    waiting = handover.without_outcome(conn, message.recipient)
+    texts = {one.body for one in waiting}
+    fitting = [one for one in _strangers(conn, listed) if _fits(message, one, texts)]
+    rivals = [
+        rival
+        for rival in waiting
+        if not rival.is_declared_not_sent and any(_fits(rival, one, texts) for one in fitting)
+    ]
+    return bool(fitting) and len(fitting) >= len(rivals)
+
+
+def _strangers(conn: Connection[Any], listed: Sequence[ProviderMessage]) -> list[ProviderMessage]:
+    return [one for one in listed if messages.by_provider_id(conn, str(one.report.provider_id)) is None]
+
+
 def _pairs(waiting: Sequence[Message], strangers: Sequence[ProviderMessage]) -> list[tuple[Message, ProviderMessage]]:
     """Which lost message is which of the provider's: only where nothing else is possible.
 
-    Equal messages are told apart by their order, if all of them are there; not while one of them is still being handed over.
+    A person's word that a message was not sent counts where it decides: then what the provider has is the other one.
     """
     texts = {message.body for message in waiting}
+    pairs = _certain(waiting, strangers, texts)
+    found = {message.id for message, _ in pairs}
+    taken = {theirs.report.provider_id for _, theirs in pairs}
+    still_open = [message for message in waiting if message.id not in found and not message.is_declared_not_sent]
+    left = [one for one in strangers if one.report.provider_id not in taken]
+    return pairs + _certain(still_open, left, texts)
+
+
+def _certain(
+    waiting: Sequence[Message], strangers: Sequence[ProviderMessage], texts: Set[str | None]
+) -> list[tuple[Message, ProviderMessage]]:
+    """Equal messages are told apart by their order, if all of them are there; not while one of them is still being handed over."""
     pairs = []
     for message in waiting:
         fitting = [
@@ -61,7 +153,7 @@ def _pairs(waiting: Sequence[Message], strangers: Sequence[ProviderMessage]) -> 
         rivals = [rival for rival in waiting if any(_fits(rival, one, texts) for one in fitting)]
         if (
             len(rivals) == len(fitting)
-            and all(rival.is_unconfirmed for rival in rivals)
+            and all(rival.unconfirmed_at is not None for rival in rivals)
             and all(_fits(rival, one, texts) for rival, one in zip(rivals, fitting, strict=True))
         ):
             pairs += [(message, one) for rival, one in zip(rivals, fitting, strict=True) if rival is message]
@@ -80,3 +172,9 @@ def _fits(message: Message, theirs: ProviderMessage, texts: Set[str | None]) -> 
     varies = message.template_sid is not None or message.media_id is not None
     may_be_its_text = theirs.body == message.body or (varies and theirs.body not in texts)
     return message.claimed_at - _CLOCKS_APART <= theirs.created_at <= until and may_be_its_text
+
+
+def _known(conn: Connection[Any], message_id: int) -> Message:
+    message = messages.get(conn, message_id)
+    assert message is not None, "messages are never deleted"
+    return message

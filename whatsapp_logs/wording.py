@@ -9,6 +9,7 @@ from whatsapp_logs.message import Status
 UNCONFIRMED, UNCONFIRMED_DETAIL = "Unconfirmed", "Answer lost; being looked up"
 WAITING, WAITING_DETAIL = "Waiting", "%s, next try %s"  # the reason's first sentence; when
 SCHEDULED = "Scheduled"
+IN_DOUBT, IN_DOUBT_DETAIL = "In doubt", "Declared not sent, but Twilio has it"
 SILENT_AFTER = timedelta(days=1)  # a message sent so long ago without news deserves to be pointed out
 SILENT_DETAIL = "not confirmed for %s day%s"  # how many; "s" above one
 TEXT_HIDDEN = "Text hidden"

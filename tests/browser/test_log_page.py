@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser_fixtures import Visit
+from tests.faults.test_provider_away import turn_the_clock
 from whatsapp_logs import Draft, Message, Source, StatusReport, WhatsAppService
 
 pytestmark = pytest.mark.browser
@@ -136,6 +138,26 @@ def test_a_failed_message_is_sent_again_after_a_question(service, sent, visit: V
     page.get_by_role("button", name="Send again", exact=True).click()
     expect(page.locator("#wl-message")).to_contain_text("Sent again after")
     assert service.message(sent[4].id + 1).resend_of == sent[4].id
+
+
+def test_a_person_settles_a_lost_message_in_the_dialog(service, simulator, dsn, visit: Visit):
+    simulator.settings.create_error = "500"
+    lost = service.send(Draft(to="+447700900123", body="Hello"))
+    service.deliver([lost.id])
+    service.settle_unconfirmed()
+    turn_the_clock(dsn, timedelta(hours=2))
+    page = visit("agent", "/whatsapp_logs")
+    page.locator(f"#wl-open-{lost.id}").click()
+    expect(page.locator(".wl-doubt")).to_contain_text("Nobody knows yet whether it was sent")
+    assert violations(page) == []
+    page.get_by_role("button", name="It was not sent…").click()
+    expect(page.locator("#wl-message-title")).to_have_text("Was this message not sent?")
+    expect(page.locator("#wl-message-title")).to_be_focused()
+    assert violations(page) == []
+    page.get_by_role("button", name="It was not sent", exact=True).click()
+    expect(page.locator(".wl-timeline")).to_contain_text("Declared not sent by agent@office.example.test")
+    expect(page.get_by_role("button", name="Send again…")).to_be_visible()
+    expect(page.locator(f"#wl-row-{lost.id}")).to_contain_text("Declared not sent", timeout=3000)
 
 
 def test_a_press_that_is_refused_says_why(sent, visit: Visit):

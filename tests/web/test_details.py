@@ -1,4 +1,4 @@
-"""One message: what its page tells, its document, asking Twilio again, sending it again; and who may do so."""
+"""One message: what its page tells, its document, asking Twilio again, settling it, sending it again; and who may do so."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 
+import psycopg
 import pytest
 
+from tests.faults.test_provider_away import turn_the_clock
 from tests.service_fixtures import Person, make_portal
 from tests.web.reading import rows, words
 from whatsapp_logs import Draft, MediaFile, Source, StatusReport, Template, WhatsAppService
@@ -64,6 +66,7 @@ def test_who_may_not_change_finds_no_button_and_no_way(logged, signed_in, role):
     for path in (
         f"messages/{message.id}/refresh",
         f"messages/{message.id}/resend",
+        f"messages/{message.id}/not_sent",
         "refresh_all",
         "refreshes/1/cancel",
     ):
@@ -74,7 +77,8 @@ def test_a_change_without_its_token_is_refused(app, logged):
     message = logged("failed")
     person = app.test_client()
     person.get("/sign_in/agent")
-    for path in ("", f"/messages/{message.id}/refresh", f"/messages/{message.id}/resend", "/refresh_all"):
+    of_message = (f"/messages/{message.id}/{verb}" for verb in ("refresh", "resend", "not_sent"))
+    for path in ("", *of_message, "/refresh_all"):
         assert person.post(f"/whatsapp_logs{path}").status_code == 400, path
 
 
@@ -268,7 +272,8 @@ def test_an_unconfirmed_message_says_what_is_known_and_what_to_do(service, agent
     with service.transaction() as conn:
         conn.execute(
             """
-            UPDATE whatsapp_logs.messages SET wait_reason = 'Twilio took too long to answer.', last_status_check = now(),
+            UPDATE whatsapp_logs.messages SET wait_reason = 'Twilio took too long to answer.',
+                last_status_check = created_at + interval '13 s',
                 claimed_at = created_at + interval '2 s', unconfirmed_at = created_at + interval '12 s'
             """
         )
@@ -276,7 +281,9 @@ def test_an_unconfirmed_message_says_what_is_known_and_what_to_do(service, agent
     text = words(agent.get(path))
     for part in (
         "Nobody knows yet whether it was sent",
+        "The log has looked for it in Twilio’s list ever since, last just now: it is not there.",
         "What to do: Wait.",
+        "you can settle it here",
         "What was handed over (nobody knows yet whether it arrived)",
         "Handed over to Twilio",
         "Twilio’s answer was lost Twilio took too long to answer",
@@ -285,6 +292,7 @@ def test_an_unconfirmed_message_says_what_is_known_and_what_to_do(service, agent
         assert part in text, part
     assert "Not asked yet" not in text
     assert "As the customer" not in text
+    assert "It was not sent" not in text
     found = StatusReport(
         provider_status="sent",
         message_id=lost.id,
@@ -325,3 +333,170 @@ def test_an_outcome_says_when_and_by_whom_and_stands_above_the_whole_log_only(lo
     assert re.search(r"asked, .* \d\d:\d\d by agent@office", words(agent.get("/whatsapp_logs")))
     assert "asked, " not in words(agent.get("/whatsapp_logs?status=sent"))
     assert "goes on when you close" not in words(agent.get("/whatsapp_logs/refreshes/1"))
+
+
+# --- settled by a person ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(service, simulator, dsn):
+    """A message that Twilio never got, whose answer was lost two hours ago, and which has been looked up since."""
+    simulator.settings.create_error, simulator.settings.drop_rate = "500", 1.0
+    message = service.send(Draft(to="+447700900123", body="Hello", created_by="somebody"))
+    service.deliver([message.id])
+    simulator.settings.create_error = None
+    service.settle_unconfirmed()
+    turn_the_clock(dsn, timedelta(hours=2))
+    return service.message(message.id)
+
+
+def test_a_person_settles_what_twilio_never_shows_after_a_question(service, lost, agent):
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    page = agent.get(path)
+    for part in ("Nobody knows yet", "last 2 h ago: it is not there", "Look in Twilio’s console", "It was not sent…"):
+        assert part in words(page), part
+    question = agent.post(f"{path}/not_sent")
+    assert "Was this message not sent?" in words(question)
+    assert "the customer gets it twice" in words(question)
+    assert 'name="csrf_token"' in question.text
+    assert service.message(lost.id).is_unconfirmed, "asking changes nothing"
+    settled = agent.post(f"{path}/not_sent", data={"confirm": "yes"}, follow_redirects=True)
+    text = words(settled)
+    for part in (
+        "It counts as not sent now, and can be sent again.",
+        "Failed",
+        "agent@office.example.test declared that it was not sent. Twilio’s list, asked just before, did not show it.",
+        "Send again…",
+        "Twilio’s answer was lost",
+        "Declared not sent by agent@office.example.test",
+        "Last looked up just now",
+        "none: it is not in Twilio’s list",
+    ):
+        assert part in text, part
+    assert "word for word" not in text, "Twilio did not say it"
+    assert "found here" not in text
+    assert "Declared not sent" in words(agent.get("/whatsapp_logs"))
+    again = words(agent.post(f"{path}/resend"))
+    assert "Send this message again?" in again
+    assert "Asked again just now, it still does not." in again
+
+
+def test_a_script_gets_the_question_and_its_outcome_in_place(lost, agent):
+    path = f"/whatsapp_logs/messages/{lost.id}/not_sent"
+    for data, expected in (({}, "Was this message not sent?"), ({"confirm": "yes"}, "It counts as not sent now")):
+        answer = agent.post(path, data=data, headers={"HX-Request": "true"})
+        assert answer.status_code == 200
+        assert answer.text.lstrip().startswith("<article")
+        assert expected in words(answer)
+
+
+def test_who_may_not_send_settles_nothing_and_is_told_who_may(service, lost, signed_in):
+    for role in ("viewer", "compliance"):
+        person = signed_in(role)
+        text = words(person.get(f"/whatsapp_logs/messages/{lost.id}"))
+        assert "Have somebody who may send messages look" in text
+        assert "It was not sent…" not in text
+        answer = person.post(f"/whatsapp_logs/messages/{lost.id}/not_sent", data={"confirm": "yes"})
+        assert answer.status_code == 403
+    assert service.message(lost.id).is_unconfirmed
+
+
+def test_a_message_that_was_just_lost_is_not_settled_by_a_person(service, dsn, lost, agent):
+    turn_the_clock(dsn, timedelta(hours=-1.5))
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    assert "What to do: Wait." in words(agent.get(path))
+    for data in ({}, {"confirm": "yes"}):
+        answer = agent.post(f"{path}/not_sent", data=data)
+        assert answer.status_code == 400
+        assert "It is too soon" in words(answer)
+    assert service.message(lost.id).is_unconfirmed
+
+
+def test_an_open_message_learns_that_it_may_be_settled_now(dsn, lost, agent):
+    turn_the_clock(dsn, timedelta(hours=-1, minutes=-1))
+    page = agent.get(f"/whatsapp_logs/messages/{lost.id}")
+    assert "It was not sent…" not in words(page)
+    address = unescape(re.search(r'hx-get="([^"]+seen[^"]+)"', page.text)[1])  # type: ignore[index]
+    with psycopg.connect(dsn) as conn:  # as time goes by: nothing else of the message is another one
+        conn.execute("UPDATE whatsapp_logs.messages SET unconfirmed_at = unconfirmed_at - interval '2 minutes'")
+    assert "It was not sent…" in words(agent.get(address, headers={"HX-Request": "true"}))
+
+
+def test_while_twilio_is_away_a_person_settles_nothing_and_is_told_why(service, simulator, lost, agent):
+    simulator.go_away()
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    answer = agent.post(f"{path}/not_sent", data={"confirm": "yes"}, follow_redirects=True)
+    assert "Twilio cannot be reached. Try again in a few minutes. Until Twilio has been asked" in words(answer)
+    assert service.message(lost.id) == lost
+
+
+def test_a_message_that_is_found_at_the_press_says_so(service, lost, agent):
+    found = StatusReport(provider_status="delivered", message_id=lost.id, provider_id="SM" + "e" * 32)
+    service.record([found], source=Source.CALLBACK)
+    for data in ({}, {"confirm": "yes"}):
+        answer = agent.post(f"/whatsapp_logs/messages/{lost.id}/not_sent", data=data, follow_redirects=True)
+        assert "Twilio has this message after all" in words(answer)
+    assert service.message(lost.id).error_code is None
+
+
+def test_what_twilio_has_after_all_is_a_warning_and_no_button_to_send_it_again(service, lost, agent):
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    service.declare_not_sent(lost.id, created_by="asha")
+    late = StatusReport(provider_status="sent", message_id=lost.id, provider_id="SM" + "e" * 32)
+    service.record([late], source=Source.CALLBACK)
+    text = words(agent.get(path))
+    for part in (
+        "In doubt Declared not sent, but Twilio has it",
+        "Twilio has it after all asha declared that it was not sent.",
+        "Do not send it again.",
+        "Handed over to Twilio; its answer was lost",
+        "Declared not sent by asha",
+        "Sent by Twilio’s callback",
+        "SM" + "e" * 32,
+    ):
+        assert part in text, part
+    assert "Send again…" not in text
+    assert "Declared not sent, but Twilio has it" in words(agent.get("/whatsapp_logs?status=failed"))
+    answer = agent.post(f"{path}/resend", data={"confirm": "yes", "request_key": "k"})
+    assert answer.status_code == 400
+    assert "still may" in words(answer)
+
+
+def test_a_message_that_came_after_all_still_tells_that_it_was_sent_again(service, lost, agent):
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    service.declare_not_sent(lost.id, created_by="asha")
+    again = service.send_again(lost.id, created_by="asha", request_key="again")
+    for word, advice in (("sent", "the same message may come twice"), ("delivered", "")):
+        late = StatusReport(provider_status=word, message_id=lost.id, provider_id="SM" + "e" * 32)
+        service.record([late], source=Source.CALLBACK)
+        text = words(agent.get(path))
+        assert f"Sent again as Message {again.id}" in text
+        assert advice in text
+        assert word == "delivered" or f"Sent again as Message {again.id}" in words(agent.get("/whatsapp_logs"))
+
+
+def test_before_a_declared_message_is_sent_again_twilio_is_asked_once_more(service, simulator, lost, agent):
+    path = f"/whatsapp_logs/messages/{lost.id}"
+    service.declare_not_sent(lost.id, created_by="asha")
+    simulator.go_away()
+    answer = agent.post(f"{path}/resend", follow_redirects=True)
+    assert "Until Twilio has been asked once more, it is not sent again." in words(answer)
+    simulator.come_back()
+    assert "Send this message again?" in words(agent.post(f"{path}/resend"))
+    theirs = service.send(Draft(to=lost.recipient, body=lost.body))
+    service.deliver([theirs.id])
+    simulator.wait_idle()
+    [sid] = [one.sid for one in simulator.messages()]
+    with service.transaction() as conn:  # as if Twilio's list had shown our message late
+        conn.execute("UPDATE whatsapp_logs.messages SET provider_id = 'another' WHERE id = %s", (theirs.id,))
+    simulator.ledger.change(sid, created_at=lost.claimed_at.timestamp(), status="sent")
+    answer = agent.post(f"{path}/resend", follow_redirects=True)
+    assert "Twilio has this message after all." in words(answer)
+    assert "Send this message again?" not in words(answer)
+    assert service.message(lost.id).provider_id == sid
+
+
+def test_refreshing_a_declared_message_says_what_the_list_shows(service, lost, agent):
+    service.declare_not_sent(lost.id, created_by="asha")
+    answer = agent.post(f"/whatsapp_logs/messages/{lost.id}/refresh", follow_redirects=True)
+    assert "Twilio’s list still does not show this message." in words(answer)

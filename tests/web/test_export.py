@@ -38,6 +38,8 @@ STATES: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("canceled", "", {}),
     ("failed", "", {"error_code": "63016"}),
     ("undelivered", "", {"error_code": "63024", "error_message": "Twilio's own words"}),
+    ("failed", "", {"error_code": "not_sent", "error_message": "Anna said so"}),
+    ("failed", "provider_id = NULL", {"error_code": "not_sent", "error_message": "Anna said so"}),
     ("failed", "", {"error_code": "99999", "error_message": "A word nobody knows"}),
     ("failed", "", {"error_code": "99999"}),
     ("failed", "message_type = ''", {"error_message": "Without a code"}),
@@ -129,7 +131,7 @@ def test_the_words_of_this_test_are_all_that_there_are(every_state, compliance):
     told = read_csv([compliance.get("/whatsapp_logs/export").data])
     assert {row["Status"] for row in told} == {
         *("Queued", "Scheduled", "Waiting", "Unconfirmed", "Sent", "Sending", "Delivered", "Read"),
-        *("Canceled", "Failed", "Undelivered"),
+        *("Canceled", "Failed", "Undelivered", "In doubt"),
     } - {"Sending"}
     reasons = {row["Reason"].partition(" 2")[0] for row in told}
     assert reasons >= {"not confirmed for 1 day", "not confirmed for", "Twilio is busy (429), next try", "Gone"}

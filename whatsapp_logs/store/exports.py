@@ -22,7 +22,7 @@ from psycopg.types.json import Jsonb
 
 from whatsapp_logs import phone, wording
 from whatsapp_logs.filters import Cursor, MessageFilter
-from whatsapp_logs.message import FAILURES, FINAL, Status
+from whatsapp_logs.message import FAILURES, FINAL, NOT_SENT, Status
 from whatsapp_logs.store import messages
 from whatsapp_logs.store.pool import atomic
 from whatsapp_logs.store.selection import portal_ids, select
@@ -222,6 +222,9 @@ def _words(telling: Telling) -> dict[str, Any]:
         "waiting": wording.WAITING,
         "waiting_detail": wording.WAITING_DETAIL,
         "scheduled": wording.SCHEDULED,
+        "in_doubt": wording.IN_DOUBT,
+        "in_doubt_detail": wording.IN_DOUBT_DETAIL,
+        "not_sent": NOT_SENT,
         "silent_after": wording.SILENT_AFTER,
         "silent_detail": wording.SILENT_DETAIL,
         "hidden": wording.TEXT_HIDDEN,
@@ -274,6 +277,7 @@ def _reason(*, hides: bool) -> str:
              WHEN m.status = 'sent' AND {_SILENCE} >= %(silent_after)s
              THEN format(%(silent_detail)s, floor(extract(epoch FROM {_SILENCE}) / 86400),
                          CASE WHEN {_SILENCE} >= interval '48 hours' THEN 's' ELSE '' END)
+             WHEN {_IS_IN_DOUBT} THEN %(in_doubt_detail)s
              WHEN m.status = ANY (%(failures)s::whatsapp_logs.status[])
              THEN COALESCE(%(reasons)s::jsonb ->> m.error_code, {told}) END"""
 
@@ -281,11 +285,13 @@ def _reason(*, hides: bool) -> str:
 _SILENCE = "(%(now)s - COALESCE(m.sent_at, m.created_at))"
 _IS_UNCONFIRMED = """(m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
                       AND m.status <> ALL (%(final)s::whatsapp_logs.status[]))"""
+_IS_IN_DOUBT = "(m.status = 'failed' AND m.error_code = %(not_sent)s AND m.provider_id IS NOT NULL)"
 _IS_WAITING = "(m.status = 'queued' AND m.retry_at IS NOT NULL AND m.wait_reason <> '')"
 _STATUS = f"""
     CASE WHEN {_IS_UNCONFIRMED} THEN %(unconfirmed)s
          WHEN {_IS_WAITING} THEN %(waiting)s
          WHEN m.send_at > %(now)s AND m.status IN ('scheduled', 'queued') THEN %(scheduled)s
+         WHEN {_IS_IN_DOUBT} THEN %(in_doubt)s
          ELSE %(status_words)s::jsonb ->> m.status::text END"""
 _SENT_AGAIN_AS = """
     CASE WHEN m.status = ANY (%(given_up)s::whatsapp_logs.status[])

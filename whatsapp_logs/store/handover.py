@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from whatsapp_logs.message import Message
+from whatsapp_logs.message import NOT_SENT, Message
 from whatsapp_logs.store.messages import COLUMNS, fetch
 
 
@@ -97,17 +97,26 @@ def unconfirmed(conn: Connection[Any], *, now: datetime, limit: int) -> list[Mes
 
 
 def without_outcome(conn: Connection[Any], recipient: str) -> list[Message]:
-    """One recipient's messages that are being handed over, or whose answer was lost, in the order of their hand-over."""
+    """One recipient's messages that are being handed over, or whose answer was lost, in the order of their hand-over.
+
+    Those that a person has declared not sent are among them: the provider may have them all the same.
+    """
     return fetch(
         conn,
         f"""
         SELECT {COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
         LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE r.status = 'queued' AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
+        WHERE (r.status = 'queued' OR (r.status = 'failed' AND r.error_code = %(not_sent)s AND m.unconfirmed_at IS NOT NULL))
+          AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
         ORDER BY m.claimed_at, m.id
         """,
-        {"recipient": recipient},
+        {"recipient": recipient, "not_sent": NOT_SENT},
     )
+
+
+def hold_recipient(conn: Connection[Any], recipient: str) -> None:
+    """Have everybody else who wants to settle a message to this recipient by hand wait for this transaction."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('settle ' || %(to)s, 0))", {"to": recipient})
 
 
 def looked_up(conn: Connection[Any], ids: Sequence[int], *, now: datetime) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row, kwargs_row
 
-from whatsapp_logs.message import ProviderMessage, Status
+from whatsapp_logs.message import NOT_SENT, ProviderMessage, Status
 from whatsapp_logs.store.text import storable
 
 _COLUMNS = """id, day, started_by, started_at, heartbeat_at, asked, problem, retry_at, finished_at, theirs, ours, equal,
@@ -75,6 +75,15 @@ class Known:
     status: Status
     price: Decimal | None
     price_unit: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithoutSid:
+    """When a recipient was sent something that the provider may have without our knowing; `until` is None while that goes on."""
+
+    recipient: str
+    since: datetime
+    until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,22 +292,27 @@ def of_day(conn: Connection[Any], begin: datetime, end: datetime) -> dict[str, K
     )
 
 
-def waiting_since(conn: Connection[Any], recipients: Iterable[str]) -> dict[str, datetime]:
-    """Which of these recipients have messages of ours that are being handed over, or whose answer was lost, and since when.
+def without_sid(conn: Connection[Any], recipients: Iterable[str]) -> list[WithoutSid]:
+    """When these recipients were sent what the provider may have without our knowing its SID.
 
-    A message that nobody has claimed is proved not to be at the provider.
+    A message that nobody has claimed is proved not to be at the provider. One that a person has declared not sent may be.
     """
-    rows = conn.execute(
-        """
-        SELECT m.recipient, min(m.created_at)
-        FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status IN ('scheduled', 'queued') AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
-          AND m.recipient = ANY (%(recipients)s)
-        GROUP BY m.recipient
-        """,
-        {"recipients": list(recipients)},
-    ).fetchall()
-    return dict(rows)
+    with conn.cursor(row_factory=class_row(WithoutSid)) as cursor:
+        return cursor.execute(
+            """
+            SELECT m.recipient, min(m.created_at) AS since, NULL::timestamptz AS until
+            FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.status IN ('scheduled', 'queued') AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
+              AND m.recipient = ANY (%(recipients)s)
+            GROUP BY m.recipient
+            UNION ALL
+            SELECT m.recipient, m.claimed_at, m.unconfirmed_at
+            FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.status = 'failed' AND r.error_code = %(not_sent)s AND m.unconfirmed_at IS NOT NULL
+              AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL AND m.recipient = ANY (%(recipients)s)
+            """,
+            {"recipients": list(recipients), "not_sent": NOT_SENT},
+        ).fetchall()
 
 
 def insert(conn: Connection[Any], found: Sequence[ProviderMessage], *, now: datetime) -> dict[str, int]:

@@ -141,7 +141,8 @@ def ask_to_cancel(conn: Connection[Any], refresh_id: int) -> None:
 def pending(conn: Connection[Any], *, delivered_since: datetime) -> list[Pending]:
     """All messages whose status may still change at the provider, newest first.
 
-    Everything not final, and messages delivered since then: `read` is learnt only by asking when its callback was lost.
+    Everything not final; messages delivered since then: `read` is learnt only by asking when its callback was lost; and what a
+    person has declared not sent, but the provider has.
     """
     with conn.cursor(row_factory=class_row(Pending)) as cursor:
         return cursor.execute(_PENDING.format(due="").encode(), {"since": delivered_since}).fetchall()
@@ -162,6 +163,10 @@ _PENDING = """
     FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
     WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
       AND m.provider = 'twilio' {due}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at
+    FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    WHERE r.status = 'failed' AND r.error_code = 'not_sent' AND m.provider_id IS NOT NULL AND m.provider = 'twilio' {due}
     UNION ALL
     SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
     WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL

@@ -1,10 +1,11 @@
-"""One message: its own page and the same block in a dialog, its document, asking Twilio again, sending it again."""
+"""One message: its own page and the same block in a dialog, its document, asking Twilio again, settling it, sending it again."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, Pr
 from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
+from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
 from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
 from whatsapp_logs.web import current, timeline, words
 from whatsapp_logs.web.access import requires, viewer
@@ -35,6 +37,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(_ROOT, "message", message)
     blueprint.add_url_rule(f"{_ROOT}/document", "document", document)
     blueprint.add_url_rule(f"{_ROOT}/refresh", "refresh", refresh, methods=["POST"])
+    blueprint.add_url_rule(f"{_ROOT}/not_sent", "not_sent", not_sent, methods=["POST"])
     blueprint.add_url_rule(f"{_ROOT}/resend", "resend", resend, methods=["POST"])
 
 
@@ -79,9 +82,32 @@ def refresh(message_id: int) -> str | BaseResponse:
 
 
 @requires(Right.SEND)
+def not_sent(message_id: int) -> str | BaseResponse:
+    """Declare an unconfirmed message not sent: the first press shows what will happen, the second does it."""
+    shown = _message(message_id)
+    if request.form.get("confirm") != "yes" and shown.is_unconfirmed:
+        if not may_be_settled_by_hand(shown, now=datetime.now(UTC)):
+            raise InvalidInput("message", TOO_SOON)
+        return _question("not_sent", shown)
+    try:
+        settled = current.service().declare_not_sent(message_id, created_by=viewer().name)
+    except (ProviderError, ProviderNotConfigured) as error:
+        return _shown_again(shown, ("bad", f"{error} Until Twilio has been asked once more, nothing is changed."))
+    return _shown_again(settled, _settled_words(settled))
+
+
+@requires(Right.SEND)
 def resend(message_id: int) -> str | BaseResponse:
     """Send a failed message again as a new one: the first press shows what will happen, the second does it."""
     shown = _message(message_id)
+    if shown.is_declared_not_sent and request.form.get("confirm") != "yes":
+        try:  # Twilio's list lags: somebody may have declared it not sent too soon
+            current.service().refresh_message(shown)
+        except (ProviderError, ProviderNotConfigured) as error:
+            return _shown_again(shown, ("bad", f"{error} Until Twilio has been asked once more, it is not sent again."))
+        shown = _message(message_id)
+        if not may_send_again(shown):
+            return _shown_again(shown, _settled_words(shown))
     if not may_send_again(shown):
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
@@ -90,19 +116,23 @@ def resend(message_id: int) -> str | BaseResponse:
     if request.form.get("confirm") != "yes" or not key:
         if current.service().sent_again([message_id]):  # somebody was quicker: the message says so
             return _shown_again(shown)
-        template = "_resend.html" if "HX-Request" in request.headers else "resend.html"
-        return render_template(
-            f"whatsapp_logs/{template}",
-            message=shown,
+        return _question(
+            "resend",
+            shown,
             advice=explain(shown.error_code),
             **_correction(shown),
             request_key=f"resend-{secrets.token_urlsafe(12)}",
-            **words.names([shown]),
         )
     sent = current.service().send_again(
         message_id, created_by=viewer().name, request_key=key[:80], to=_corrected_number(shown)
     )
     return _shown_again(sent, ("ok", "This is the new message. It is on its way as soon as Twilio takes it."))
+
+
+def _question(name: str, shown: Message, **more: Any) -> str:
+    """What will happen, and the button that does it: in place for a script, else as a page."""
+    template = f"_{name}.html" if "HX-Request" in request.headers else f"{name}.html"
+    return render_template(f"whatsapp_logs/{template}", message=shown, **more, **words.names([shown]))
 
 
 def _shown_again(shown: Message, notice: tuple[str, str] | None = None) -> str | BaseResponse:
@@ -129,6 +159,7 @@ def _fingerprint(shown: Message) -> str:
         shown.last_status_check,
         age.relative(shown.created_at),
         age.status(shown).detail,
+        may_be_settled_by_hand(shown, now=age.now),
     )
     return hashlib.blake2b(repr(told).encode(), digest_size=8).hexdigest()
 
@@ -137,9 +168,20 @@ def _outcome_words(before: Message, *, changed: bool) -> str:
     after = _message(before.id)
     if after.status is not before.status:
         return f"Twilio says: {after.status}."
+    if after.is_declared_not_sent and before.provider_id is None:
+        return _settled_words(after)[1] if after.is_contradicted else "Twilio’s list still does not show this message."
     if after.provider_id is None:
         return "Twilio’s list does not show this message yet. It is looked up again every minute."
     return "Twilio had more to tell; see below." if changed else "Nothing new: Twilio says the same."
+
+
+def _settled_words(settled: Message) -> tuple[str, str]:
+    """What has come of a message whose answer was lost: a tone and a sentence."""
+    if settled.is_declared_not_sent and not settled.is_contradicted:
+        return "ok", "It counts as not sent now, and can be sent again."
+    if settled.provider_id is not None:
+        return "ok", "Twilio has this message after all. What Twilio says of it is below."
+    return "ok", "Nothing was changed: this message does not wait for a lost answer."
 
 
 def _needs_correction(advice: Advice | None) -> bool:
@@ -175,13 +217,14 @@ def _file_name(name: str) -> str:
 
 
 def _render(shown: Message, **more: Any) -> str:
-    g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
+    now: datetime = g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
-    advice, correction = explain(shown.error_code), _correction(shown)
+    advice, correction = None if shown.is_contradicted else explain(shown.error_code), _correction(shown)
     # A page of its own stays one with its own heading, whatever of it is fetched anew.
     on_own_page = urlsplit(request.headers.get("HX-Current-URL", "")).path.startswith(url_for(".page") + "/messages/")
     needs_correction = _needs_correction(advice) and not correction["is_corrected"]
     events, belonging = current.service().timeline(shown.id), words.names([shown])
+    belonging["sent_again"] = current.service().sent_again([shown.id])  # also of one that arrived after all
     may_resend = may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction
     return render_template(
         f"whatsapp_logs/{template}",
@@ -191,6 +234,8 @@ def _render(shown: Message, **more: Any) -> str:
         lines=timeline.lines(shown, events, zone=words.Words(viewer()).zone),
         advice=advice,
         needs_correction=needs_correction,
+        may_settle=may_be_settled_by_hand(shown, now=now),
+        settle_from=None if shown.unconfirmed_at is None else shown.unconfirmed_at + BY_HAND_AFTER,
         **correction,
         may_resend=may_resend and shown.id not in belonging["sent_again"],
         **belonging,

@@ -197,6 +197,8 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
     if status is Status.SENT and now - (message.sent_at or message.created_at) >= wording.SILENT_AFTER:
         days = (now - (message.sent_at or message.created_at)).days
         return StatusWords("tick", status_label(status), wording.SILENT_DETAIL % (days, "s"[: days > 1]), "warn")
+    if message.is_contradicted:
+        return StatusWords("question", wording.IN_DOUBT, wording.IN_DOUBT_DETAIL, "warn")
     if status in FAILURES:
         advice = explain(message.error_code)
         reason = advice.title if advice and advice.is_known else (message.error_message or at(message.failed_at))

@@ -39,7 +39,7 @@ def _lost(message: Message, events: Sequence[StatusEvent]) -> list[Line]:
         lost = Line(message.unconfirmed_at, "Twilio’s answer was lost", _reason(message), "warn")
         return [lost] if handed_over is None else [Line(handed_over, "Handed over", "to Twilio", "quiet"), lost]
     by_provider = next((event.source for event in events if event.provider_id), None)
-    if handed_over is not None and by_provider in _LOOKED_UP:
+    if handed_over is not None and (by_provider in _LOOKED_UP or any(event.is_declaration for event in events)):
         return [Line(handed_over, "Handed over", "to Twilio; its answer was lost", "quiet")]
     return []
 
@@ -49,6 +49,8 @@ def _reason(message: Message) -> str:
 
 
 def _told(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInfo) -> Line:
+    if event.is_declaration:
+        return Line(event.happened_at, "Declared not sent", f"by {event.payload.get('created_by')}", "bad")
     word = format.status_label(event.status) if event.status else event.provider_status
     if event.status is Status.QUEUED and event.provider_id and not is_first:
         word += " at Twilio"

@@ -142,7 +142,7 @@ def names(messages: Iterable[Message], *, wanted: MessageFilter | None = None) -
     rows: Sequence[Message] = list(messages)
     senders = sorted({row.sender for row in rows if row.direction == "inbound" and row.sender and not row.client_id})
     known = current.service().clients_of(senders) if senders else {}
-    failed = [row.id for row in rows if may_send_again(row)]
+    failed = [row.id for row in rows if may_send_again(row) or row.is_contradicted]
 
     def client_of(message: Message) -> str | None:
         return message.client_id or known.get(message.sender or "")
