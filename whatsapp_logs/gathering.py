@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import Recorded, StatusReport
 
-_MOST = 500  # reports of one transaction: more would only make its first ones wait
+Write = Callable[[Sequence[StatusReport]], list[Recorded]]
+MOST = 500  # reports of one transaction: more would only make its first ones wait
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +34,7 @@ class Gathering:
     them. `write` commits a list of reports or none, and answers in their order.
     """
 
-    def __init__(self, write: Callable[[Sequence[StatusReport]], list[Recorded]]) -> None:
+    def __init__(self, write: Write) -> None:
         self._write = write
         self._lock = threading.Lock()
         self._waiting: list[_Ticket] = []
@@ -58,9 +59,14 @@ class Gathering:
     def _write_for_all(self) -> None:
         """Write what waits, this thread's own report first; then it is the next one's turn, if anybody has come."""
         with self._lock:
-            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         try:
-            self._settle(batch)
+            outcomes = write_each(self._write, [ticket.report for ticket in batch])
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Exception):
+                    ticket.error = outcome
+                else:
+                    ticket.outcome = outcome
         finally:
             with self._lock:
                 following = self._waiting[0] if self._waiting else None
@@ -72,16 +78,14 @@ class Gathering:
                     ticket.error = DatabaseAway()
                 ticket.called.set()
 
-    def _settle(self, batch: list[_Ticket]) -> None:
-        try:
-            for ticket, outcome in zip(batch, self._write([ticket.report for ticket in batch]), strict=True):
-                ticket.outcome = outcome
-        except DatabaseAway as error:
-            for ticket in batch:
-                ticket.error = error
-        except Exception as error:  # noqa: BLE001 - one odd report must not take the others with it: each is tried by itself
-            if len(batch) == 1:
-                batch[0].error = error
-            else:
-                for ticket in batch:
-                    self._settle([ticket])
+
+def write_each(write: Write, reports: Sequence[StatusReport]) -> list[Recorded | Exception]:
+    """What became of each: written together, or each by itself should one of them be odd, so that it takes no other with it."""
+    try:
+        return list(write(reports))
+    except DatabaseAway as error:
+        return [error] * len(reports)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer to the one report that it is about
+        if len(reports) == 1:
+            return [error]
+        return [outcome for report in reports for outcome in write_each(write, [report])]

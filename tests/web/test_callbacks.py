@@ -15,18 +15,23 @@ import pytest
 from flask import Flask, request
 
 from tests.service_fixtures import ACCOUNT_SID, SENDER, make_portal
-from tests.web.twilio_calls import CUSTOMER, Twilio, inbound_form, sid, signature, status_form
+from tests.web.twilio_calls import CUSTOMER, Twilio, WithReceiver, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Draft, Message, Status, WhatsAppService
+from whatsapp_logs.web.receiver import Receiver
 
 CALLBACK = "/whatsapp/status_callback"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+LOGGERS = ("whatsapp_logs.web.callbacks", "whatsapp_logs.web.receiver")
 LONG = random.Random(1).randbytes(4500).hex()  # an index takes long values that compress well, and fails at others
 PROOFS = (Status.DELIVERED, Status.READ)
 
 
-@pytest.fixture
-def twilio(app: Flask, config: Config) -> Twilio:
-    return Twilio(app.test_client(), config.public_base_url)
+@pytest.fixture(params=["portal", "receiver"])
+def twilio(request: pytest.FixtureRequest, app: Flask, config: Config, service: WhatsAppService) -> Twilio:
+    """Twilio, calling the portal's route or the receiver before it: what one promises, the other does too."""
+    client = app.test_client()
+    answering = WithReceiver(client, Receiver(service)) if request.param == "receiver" else client
+    return Twilio(answering, config.public_base_url)
 
 
 @pytest.fixture
@@ -106,7 +111,7 @@ class TestWhoIsRefused:
         with caplog.at_level(logging.WARNING):
             for _ in range(20):
                 twilio.post(CALLBACK, status_form(sid(1), "read"), headers={"X-Twilio-Signature": "x"})
-        [line] = (record for record in caplog.records if record.name == "whatsapp_logs.web.callbacks")
+        [line] = (record for record in caplog.records if record.name in LOGGERS)
         assert "signature wrong" in line.getMessage()
         assert "900123" not in caplog.text
         deadline = time.monotonic() + 10

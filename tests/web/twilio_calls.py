@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import Headers
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SENDER
+from whatsapp_logs.links import STATUS_CALLBACK_PATH
+from whatsapp_logs.web.receiver import Receiver
 
 CUSTOMER = "whatsapp:+447700900123"
 Pairs = Iterable[tuple[str, str]]
@@ -56,10 +61,67 @@ def signature(url: str, form: Mapping[str, str] | Pairs, *, token: str = AUTH_TO
     return base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()).decode()
 
 
-class Twilio:
-    """Posts to the app of a test client, signed for the public address."""
+class Client(Protocol):
+    """What answers Twilio's calls."""
 
-    def __init__(self, client: FlaskClient, public_base_url: str) -> None:
+    def post(self, path: str, **more: Any) -> TestResponse:
+        """The answer."""
+
+    def get(self, path: str) -> TestResponse:
+        """The answer to a browser."""
+
+
+class WithReceiver:
+    """A portal behind a proxy that sends status callbacks to the receiver, called as an ASGI server calls it."""
+
+    def __init__(self, client: FlaskClient, receiver: Receiver) -> None:
+        self.client, self.receiver = client, receiver
+
+    def post(self, path: str, **more: Any) -> TestResponse:
+        """The answer of whoever the proxy asks."""
+        return self._open(path, method="POST", **more)
+
+    def get(self, path: str) -> TestResponse:
+        """The same, for whoever only looks."""
+        return self._open(path, method="GET")
+
+    def _open(self, path: str, **more: Any) -> TestResponse:
+        if path.partition("?")[0] != STATUS_CALLBACK_PATH:
+            return self.client.open(path, **more)
+        request = EnvironBuilder(path, **more).get_request()
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": STATUS_CALLBACK_PATH,
+            "query_string": path.partition("?")[2].encode(),
+            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers],
+            "client": ("127.0.0.1", 50000),
+        }
+        with ThreadPoolExecutor(1) as server:  # a loop of its own, whatever runs in the test's thread
+            return server.submit(asyncio.run, self._call(scope, request.get_data())).result()
+
+    async def _call(self, scope: dict[str, Any], body: bytes) -> TestResponse:
+        parts = [body[:100], body[100:]]  # a server hands a body over in pieces
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.receiver(scope, receive, send)
+        start, *rest = sent
+        headers = Headers([(name.decode(), value.decode()) for name, value in start["headers"]])
+        status = f"{start['status']} -"
+        request = EnvironBuilder(STATUS_CALLBACK_PATH).get_request()
+        return TestResponse([part["body"] for part in rest], status, headers, request)
+
+
+class Twilio:
+    """Posts to a portal, signed for the public address."""
+
+    def __init__(self, client: Client, public_base_url: str) -> None:
         self.client = client
         self.public_base_url = public_base_url
 

@@ -28,7 +28,7 @@ _HTTP: tuple[tuple[type[WhatsAppLogsError], int, str], ...] = (
     (SchemaMismatch, 503, "The database is not up to date"),
     (Unavailable, 503, "Not available just now"),
 )
-_RETRY_AFTER_S = 5
+RETRY_AFTER_S = 5
 
 
 def register(blueprint: Blueprint) -> None:
@@ -56,7 +56,7 @@ def answer(error: WhatsAppLogsError) -> Any:
     else:
         response = _page(error, status, title)
     if status == 503:
-        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response
 
 
