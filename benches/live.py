@@ -9,21 +9,18 @@ import asyncio
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from html import unescape
 from pathlib import Path
 
 import psycopg
-import requests
 
 from benches.callbacks import served
-from benches.http import PASSWORD
+from benches.http import Reader, add_person, portal_command
 from benches.measure import Line
 from benches.place import Place
-from portal import people
-from portal.start.everything import BLOCKING_THREADS
 from tests.start.processes import descendants
 
 PAGES = 200
@@ -34,20 +31,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 def measure(place: Place) -> Iterator[Line]:
     """The share of one core, by the processes' own CPU time."""
     seconds = 3.0 if place.is_smoke else 20.0
-    with psycopg.connect(place.dsn()) as conn:
-        people.add(conn, username="bench.looker", name="L", role="agent", timezone="UTC", password=PASSWORD)
-    words = ["granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--log-level", "error"]
-    words += [
-        "--blocking-threads",
-        str(BLOCKING_THREADS),
-        "--backpressure",
-        "256",
-        "--port",
-        "{port}",
-        "portal.wsgi:app",
-    ]
-    with served([sys.executable, "-m", *words], place.dsn()) as (port, server):
-        request = _poll(f"http://127.0.0.1:{port}", port)
+    add_person(place.dsn())
+    with served(portal_command(), place.dsn()) as (port, server):
+        request = _poll(port)
         asyncio.run(_look(port, request, seconds=2.0))  # everything has been loaded, every plan made
         before = _cpu_s(place, server)
         began = time.perf_counter()
@@ -65,17 +51,11 @@ def quiet_pace_s() -> float:
     return int(found[1]) / 1000
 
 
-def _poll(portal: str, port: int) -> bytes:
+def _poll(port: int) -> bytes:
     """What an open page asks, by somebody who is signed in."""
-    session = requests.Session()
-    token = re.search(r'name="csrf_token" value="([^"]+)"', session.get(f"{portal}/sign-in").text)
-    assert token
-    form = {"username": "bench.looker", "password": PASSWORD, "csrf_token": token[1]}
-    session.post(f"{portal}/sign-in", data=form)
-    cookies = "; ".join(f"{name}={value}" for name, value in session.cookies.items())
-    address = _address(session.get(f"{portal}/whatsapp_logs").content)
-    head = [f"Host: 127.0.0.1:{port}", "HX-Request: true", f"Cookie: {cookies}"]
-    return b"GET " + address + b" HTTP/1.1\r\n" + "\r\n".join([*head, "", ""]).encode()
+    with closing(Reader(port)) as reader:
+        head = [f"Host: 127.0.0.1:{port}", "HX-Request: true", f"Cookie: {reader.cookies}"]
+        return b"GET " + _address(reader.get()) + b" HTTP/1.1\r\n" + "\r\n".join([*head, "", ""]).encode()
 
 
 def _address(html: bytes) -> bytes:
@@ -92,6 +72,7 @@ async def _look(port: int, request: bytes, *, seconds: float) -> int:
 
     async def page(number: int, request: bytes) -> None:
         nonlocal answers
+        request = request.replace(b"\r\n", f"\r\nX-Browser: {number}\r\n".encode(), 1)  # each is somebody else's
         await asyncio.sleep(pace * number / PAGES)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (asked := time.monotonic()) < ending:

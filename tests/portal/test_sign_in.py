@@ -10,6 +10,7 @@ import pytest
 
 from portal import add_person, demo, people, throttle
 from tests.portal.conftest import COOKIE, Browser, Office
+from tests.web.reading import poll_url
 
 Open = Callable[[str | None], Browser]
 
@@ -118,3 +119,16 @@ def test_an_operator_gives_somebody_a_sign_in_and_a_new_password_later(
         passwords.append(capsys.readouterr().out.split()[-1])
     assert browser(None).sign_in("nora.new", passwords[0]).status_code == 401
     assert browser(None).sign_in("nora.new", passwords[1]).location == "/"
+
+
+def test_a_page_left_open_stops_asking_for_news_with_the_sign_out(office, monkeypatch):
+    monkeypatch.setattr("whatsapp_logs.web.news._LOOK_EVERY_S", -1)
+    person = Browser(office.app.test_client())
+    person.sign_in(*demo.DEMO_SIGN_INS[0][:2])
+    address = poll_url(person.get("/whatsapp_logs"))
+    cookie = person.client.get_cookie(COOKIE)
+    assert cookie
+    assert [person.get(address).status_code for _ in range(2)] == [204, 204]
+    person.submit("/", "/sign-out")
+    person.client.set_cookie(COOKIE, cookie.value)  # the other window, whose poll was on its way
+    assert person.get(address).status_code == 302

@@ -53,8 +53,8 @@ class News:
         self._state, self._looked_at = "", 0.0
         self._known: OrderedDict[Asked, _Known] = OrderedDict()
 
-    def digest(self, service: WhatsAppService, asked: Asked) -> str:
-        """The fingerprint of what this list shows now; see `listing.digest`."""
+    def look(self, service: WhatsAppService, asked: Asked) -> tuple[str, str]:
+        """The fingerprint of what this list shows now (see `listing.digest`), and the state of the database in which it does."""
         state, now = self._state_now(service), time.monotonic()
         known = self._known.get(asked)
         if known is None or known.state != state or now - known.at > _WORDS_AGE_S:
@@ -64,7 +64,7 @@ class News:
                 self._known.move_to_end(asked)
                 while len(self._known) > _MOST:
                     self._known.popitem(last=False)
-        return known.digest
+        return known.digest, state
 
     def _state_now(self, service: WhatsAppService) -> str:
         with self._lock:  # whoever comes meanwhile waits for the one answer
