@@ -1,12 +1,13 @@
 """Queueing a campaign: rows, first events, counts, addresses, side list and jobs of 10 000 messages, beside COPY of the bare rows.
 
-Both in a transaction that is rolled back, so that the log stays what it was; what a commit costs is the same for both.
+Both in a transaction that is rolled back; what a commit costs is the same for both. In a copy of the log: rows that were rolled
+back lie in a page's way until they are vacuumed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import psycopg
@@ -21,8 +22,11 @@ _COLUMNS = "id, recipient, sender, body, message_type, created_by, request_key, 
 
 def measure(place: Place) -> Iterator[Line]:
     """One line."""
-    config = Config(database_url=place.dsn(), secret_key="only for writing", twilio_whatsapp_from="+15550100100")
-    with closing(WhatsAppService(config)) as service, closing(psycopg.connect(place.dsn())) as conn:
+    with ExitStack() as stack:
+        dsn = stack.enter_context(place.scratch())
+        config = Config(database_url=dsn, secret_key="only for writing", twilio_whatsapp_from="+15550100100")
+        service = stack.enter_context(closing(WhatsAppService(config)))
+        conn = stack.enter_context(closing(psycopg.connect(dsn)))
         drafts = [_draft(*row) for row in _clients(conn)]
         conn.rollback()
         times = interleaved(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ def measure(place: Place) -> Iterator[Line]:
             times = interleaved(
                 place.rounds(ROUNDS), ours=lambda c=case: read(service, c), tenth=lambda c=case: read(tenth, c)
             )  # type: ignore[misc]
-            first_portal_s = timed(lambda c=case: _read_as_the_first_portal(conn, c, place.rows))  # type: ignore[misc]
+            first_portal_s = _first_portal_s(place, lambda c=case: _read_as_the_first_portal(conn, c, place.rows))  # type: ignore[misc]
             limit = "<= 0.01" if first_portal_s > SLOW_S else "<= 1"
             ms = times["ours"] * 1000
             yield Line(f"page {case.name} ÷ first portal's", ms, "ms", times["ours"] / first_portal_s, limit)
@@ -52,6 +52,12 @@ def read(service: WhatsAppService, case: Case) -> None:
         since = datetime.now(UTC) - timedelta(days=3 * 365.24 * case.depth)
         before = Cursor(since, 0)
     service.overview(case.wanted, before=before)
+
+
+def _first_portal_s(place: Place, call: Callable[[], None]) -> float:
+    """The median of a few, where they are quick; minutes are not taken twice."""
+    once = timed(call)
+    return once if once > SLOW_S else interleaved(place.rounds(ROUNDS), call=call)["call"]
 
 
 def _read_as_the_first_portal(conn: psycopg.Connection[Any], case: Case, rows: int) -> None:

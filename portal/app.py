@@ -48,14 +48,14 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
         MAX_CONTENT_LENGTH=17 * 1024 * 1024,  # a file of 16 MB with its form
         SEND_FILE_MAX_AGE_DEFAULT=_YEAR_S,  # `asset` puts the file's hash into its address
     )
-    database.init_app(app, config.database_url)
+    service = service or WhatsAppService.from_env()
+    database.init_app(app, config.database_url, transaction_pooler=service.config.transaction_pooler)
     access.init_app(app)
     errors.init_app(app)
     format.init_app(app)
     notes.init_app(app)
     for blueprint in (auth, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
-    service = service or WhatsAppService.from_env()
     sending.init_app(app, service)
     move_in(app, service)
     app.context_processor(lambda: _for_templates(service))

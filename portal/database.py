@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,19 +16,31 @@ from psycopg_pool import ConnectionPool
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 _POOL = "portal_pool"
 _WAIT_S = 2.0
+_SURELY_ALIVE_S = 0.5  # so soon after its last use, a connection on which nothing was heard is used without asking
 
 
-def init_app(app: Flask, dsn: str) -> None:
-    """Give the application a pool. The database need not be there yet: pages say so until it is."""
+class _Pooled(Connection):
+    """A connection that knows when it was given back."""
+
+    used_at = float("-inf")
+
+
+def init_app(app: Flask, dsn: str, *, transaction_pooler: bool) -> None:
+    """Give the application a pool. The database need not be there yet: pages say so until it is.
+
+    Behind a pooler in transaction mode (Supabase's port 6543) prepared statements break: there are none then.
+    """
+    settings = {"connect_timeout": int(_WAIT_S), "application_name": "portal"}
     app.extensions[_POOL] = ConnectionPool(
         dsn,
+        connection_class=_Pooled,
         min_size=1,
         max_size=8,
         timeout=_WAIT_S,
         reconnect_timeout=_WAIT_S,  # then wait for the next request to try again, not for minutes
-        check=ConnectionPool.check_connection,
-        # Prepared statements break behind a pooler in transaction mode (Supabase's port 6543).
-        kwargs={"prepare_threshold": None, "connect_timeout": int(_WAIT_S), "application_name": "portal"},
+        check=_check,
+        reset=_note_use,
+        kwargs=settings | ({"prepare_threshold": None} if transaction_pooler else {}),
         open=True,
         name="portal",
     )
@@ -50,6 +64,22 @@ def reading() -> Iterator[Connection]:
         finally:
             if not conn.closed:
                 conn.autocommit = False
+
+
+def _note_use(conn: _Pooled) -> None:
+    conn.used_at = time.monotonic()
+
+
+def _check(conn: _Pooled) -> None:
+    """Raises unless the server answers. Asked only if the connection was idle, or the server has said something: good-bye."""
+    if time.monotonic() - conn.used_at > _SURELY_ALIVE_S or _has_news(conn):
+        ConnectionPool.check_connection(conn)
+
+
+def _has_news(conn: Connection) -> bool:
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def close(app: Flask) -> None:

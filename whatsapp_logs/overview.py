@@ -11,7 +11,7 @@ from psycopg import Connection
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
 from whatsapp_logs.store import counts, messages
-from whatsapp_logs.store.selection import Selection, select
+from whatsapp_logs.store.selection import COUNT_LIMIT, Selection, select
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,23 +43,25 @@ def read(
     chosen = select(conn, wanted)
     page = messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit, chosen=chosen)
     totals = counts.totals(conn)
+    is_all = page.newer is None and page.older is None
     if chosen.is_scattered:
-        is_all = page.newer is None and page.older is None
         return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=is_all)
     filtered = _count_by_status(conn, wanted.only(), totals, chosen)
     if filtered is not None:
         total = sum(n for status, n in filtered.items() if not wanted.statuses or status in wanted.statuses)
         return Overview(page=page, totals=totals, filtered=filtered, total=total, is_total_exact=True)
-    found = messages.count_up_to(conn, chosen, wanted)
-    total, is_exact = min(found, messages.COUNT_LIMIT), found <= messages.COUNT_LIMIT
+    if is_all:
+        return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=True)
+    found = messages.count_up_to(conn, chosen, wanted) if wanted.statuses else chosen.count_limit + 1
+    total, is_exact = min(found, chosen.count_limit), found <= chosen.count_limit
     return Overview(page=page, totals=totals, filtered=None, total=total, is_total_exact=is_exact)
 
 
 def count(conn: Connection[Any], wanted: MessageFilter) -> int:
-    """How many messages match; more than `messages.COUNT_LIMIT` are one more than that where nobody knows how many."""
+    """How many messages match; where counting ended, one more than the selection's `count_limit`."""
     if wanted.is_counted:
         return counts.totals(conn).of_filter(wanted)
-    found = counts.within_days(conn, wanted, limit=messages.COUNT_LIMIT) if wanted.is_counted_by_day else None
+    found = counts.within_days(conn, wanted, limit=COUNT_LIMIT) if wanted.is_counted_by_day else None
     if found is not None:
         return sum(n for status, n in found.items() if not wanted.statuses or status in wanted.statuses)
     return messages.count_up_to(conn, select(conn, wanted), wanted)
@@ -75,7 +77,7 @@ def _count_by_status(
 ) -> Mapping[Status, int] | None:
     if wanted.is_counted:
         return totals.by_status(direction=wanted.direction, types=wanted.types)
-    found = counts.within_days(conn, wanted, limit=messages.COUNT_LIMIT) if wanted.is_counted_by_day else None
+    found = counts.within_days(conn, wanted, limit=COUNT_LIMIT) if wanted.is_counted_by_day else None
     if found is not None:
         return found
     return messages.count_by_status(conn, select(conn, wanted, known=known), wanted)

@@ -162,7 +162,7 @@ class WhatsAppService:
 
     def refresh_progress(self, refresh_id: int | None = None) -> refreshes.Refresh | None:
         """How far a run is; without an id the one under way, or the last."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return refreshes.latest(conn) if refresh_id is None else refreshes.get(conn, refresh_id)
 
     def cancel_refresh(self, refresh_id: int) -> None:
@@ -194,22 +194,22 @@ class WhatsAppService:
 
     def reconciliations(self) -> list[Reconciliation]:
         """The last comparison of each day, the newest day first."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return reconciliations.latest(conn)
 
     def reconciliation(self, reconciliation_id: int) -> Reconciliation:
         """One comparison. Raises MessageNotFound."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return _found(reconciliations.get(conn, reconciliation_id), "There was no such reconciliation.")
 
     def differences(self, reconciliation_id: int, *, limit: int = 500) -> list[Difference]:
         """What a comparison found to differ, the gravest first."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return reconciliations.differences(conn, reconciliation_id, limit=limit)
 
     def found_at_provider(self, message_id: int) -> datetime | None:
         """When the message was found at the provider because the log had no record of it; None for the log's own."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return reconciliations.found_at(conn, message_id)
 
     # --- reading ---
@@ -223,8 +223,8 @@ class WhatsAppService:
         offset: int = 0,
         limit: int = 50,
     ) -> overview.Overview:
-        """One page of the log with its counts, in one transaction."""
-        with self.transaction() as conn:
+        """One page of the log with its counts."""
+        with self.database.reading() as conn:
             return overview.read(conn, wanted, before=before, after=after, offset=offset, limit=limit)
 
     def page(
@@ -237,17 +237,17 @@ class WhatsAppService:
         limit: int = 50,
     ) -> messages.Page:
         """One page of the log, newest first."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit)
 
     def count(self, wanted: MessageFilter) -> int:
         """How many messages match; see `overview.count` for "more than that"."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return overview.count(conn, wanted)
 
     def count_by_status(self, wanted: MessageFilter) -> Mapping[Status, int] | None:
         """How many messages of a filter without statuses stand at each status; None when there are too many to count."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return overview.count_by_status(conn, wanted)
 
     def export(self, wanted: MessageFilter, reader: export.Reader, *, form: str = export.CSV) -> Generator[bytes]:
@@ -256,68 +256,68 @@ class WhatsAppService:
 
     def message(self, message_id: int) -> Message:
         """The message of that id. Raises MessageNotFound."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return _found(messages.get(conn, message_id))
 
     def message_by_sid(self, message_sid: str) -> Message:
         """The message of that Twilio SID. Raises MessageNotFound."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return _found(messages.by_provider_id(conn, message_sid))
 
     def sent_again(self, ids: Sequence[int]) -> dict[int, int]:
         """For those of these messages that were sent again: their id → the latest repetition's."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return related.sent_again(conn, ids)
 
     def clients_of(self, addresses: Sequence[str]) -> dict[str, str]:
         """Whose number each of these is, as far as messages were sent there: address → client id."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return related.clients_of(conn, addresses)
 
     def latest_messages(self, *, policy_ids: Sequence[str], message_type: str) -> dict[str, Message]:
         """The newest message of this type of each policy, by policy id; a policy without one is not in it."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return messages.latest_of_policies(conn, policy_ids, message_type=message_type)
 
     def timeline(self, message_id: int) -> list[StatusEvent]:
         """A message's events in the order in which they happened."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return status_events.timeline(conn, message_id)
 
     def unmatched(self, *, limit: int = 100) -> list[StatusEvent]:
         """Reports of messages that nobody knows, newest first."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return status_events.parked(conn, limit=limit)
 
     def status_counts(self, *, types: tuple[str, ...] = ()) -> dict[Status, int]:
         """How many outgoing messages stand at each status, exact."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return counts.totals(conn).by_status(types=types)
 
     def message_types(self) -> list[str]:
         """The message types that occur, the most frequent first."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return counts.totals(conn).types
 
     def document(self, media_id: str) -> MediaFile:
         """A stored document. Raises MessageNotFound."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return _found(media.get(conn, media_id), "This document is not in the log.")
 
     def server(self) -> health.Server:
         """The database server's version and clock, and the workers' last sign of life."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return health.look(conn)
 
     def state(self) -> str:
         """A word that is another one as soon as anything in the database has changed."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return health.state(conn)
 
     def readings(self) -> readings.Readings:
         """The state of the log's surroundings: what alarms and metrics are made of."""
         silence = timedelta(minutes=self.config.alarm_callback_silence_minutes)
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             return readings.read(conn, callback_silence=silence)
 
     def alarms(self) -> list[alarms.Alarm]:
@@ -340,7 +340,7 @@ class WhatsAppService:
 
     def check_schema(self) -> None:
         """Raise SchemaMismatch unless the tables are this program's."""
-        with self.transaction() as conn:
+        with self.database.reading() as conn:
             migrate.check_current(conn)
 
     def close(self) -> None:

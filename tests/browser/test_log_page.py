@@ -265,3 +265,14 @@ def test_a_message_on_its_own_page_keeps_its_heading_while_it_changes(service, s
     report(service, sent[0], "delivered")
     expect(page.locator(".wl-now")).to_contain_text("Delivered")
     expect(page.locator("h1#wl-message-title")).to_be_visible()
+
+
+def test_minutes_count_on_while_nothing_changes(sent, visit: Visit):
+    page = visit("agent", "/about-nothing")
+    page.clock.install()
+    page.goto("/whatsapp_logs")
+    age = page.locator("time[data-wl-age]").first
+    expect(age).to_contain_text("just now")
+    for passed, words in (("01:30", "1 min ago"), ("58:00", "59 min ago"), ("01:01:00", "2 h ago")):
+        page.clock.fast_forward(passed)
+        expect(age).to_contain_text(words)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import Connection, sql
-from psycopg.rows import kwargs_row
+from psycopg import Cursor as Reading
 from psycopg.types.json import Jsonb
 
 from whatsapp_logs.filters import Cursor, MessageFilter
@@ -28,7 +28,7 @@ _INSERT_COLUMNS = (
     "media_variable", "variables", "provider_id", "created_by", "request_key", "send_at", "claimed_at", "resend_of",
     "policy_id", "client_id", "created_at", "status",
 )  # fmt: skip
-COUNT_LIMIT = 10_000
+_STATUSES = {status.value: status for status in Status}
 _NEXT_IDS = """
     SELECT nextval(pg_get_serial_sequence('whatsapp_logs.messages', 'id')) FROM generate_series(1, %(n)s::integer)"""
 # The first event moves no status: `queued` is what a new message is.
@@ -179,15 +179,15 @@ def rows_of(keys: sql.Composable, *, upwards: bool = False) -> sql.Composed:
     return sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
 
 
-def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, *, limit: int = COUNT_LIMIT) -> int:
-    """How many messages match, but never counting further than `limit` + 1 ("10 000+")."""
-    return sum(_counted(conn, chosen, wanted, limit).values())
+def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, *, limit: int | None = None) -> int:
+    """How many messages match, but never counting further than `limit` (default: `chosen.count_limit`) + 1."""
+    return sum(_counted(conn, chosen, wanted, chosen.count_limit if limit is None else limit).values())
 
 
 def count_by_status(conn: Connection[Any], chosen: Selection, wanted: MessageFilter) -> dict[Status, int] | None:
-    """How many of the matching messages stand at each status; None when there are more than COUNT_LIMIT."""
-    found = _counted(conn, chosen, wanted, COUNT_LIMIT)
-    return found if sum(found.values()) <= COUNT_LIMIT else None
+    """How many of the matching messages stand at each status; None when there are more than `chosen.count_limit`."""
+    found = _counted(conn, chosen, wanted, chosen.count_limit)
+    return found if sum(found.values()) <= chosen.count_limit else None
 
 
 def _counted(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, limit: int) -> dict[Status, int]:
@@ -209,14 +209,25 @@ def _one(conn: Connection[Any], condition: str, key: int | str) -> Message | Non
 
 def fetch(conn: Connection[Any], query: str | sql.Composed, parameters: dict[str, Any]) -> list[Message]:
     """The messages of a query that selects COLUMNS from `messages AS m` with its `media AS d`."""
-    with conn.cursor(row_factory=kwargs_row(_message)) as cursor:
+    with conn.cursor(row_factory=_filled) as cursor:
         text = query.encode() if isinstance(query, str) else query
         return cursor.execute(text, parameters).fetchall()
 
 
-def _message(**row: Any) -> Message:
-    row["status"] = Status(row["status"])
-    return Message(**row)
+def _filled(reading: Reading[Any]) -> Callable[[Sequence[Any]], Message]:
+    """Messages filled slot by slot, in the order of the query's columns: a third of what forty keyword arguments cost a row."""
+    fields = vars(Message)
+    slots = [fields[column.name].__set__ for column in reading.description or ()]
+    set_status = fields["status"].__set__
+
+    def message(row: Sequence[Any]) -> Message:
+        made = object.__new__(Message)
+        for set_value, value in zip(slots, row, strict=True):
+            set_value(made, value)
+        set_status(made, _STATUSES[made.status])
+        return made
+
+    return message
 
 
 def _cursor(message: Message) -> Cursor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +18,7 @@ from whatsapp_logs.errors import DatabaseAway
 
 _CONNECT_TIMEOUT_S = 5
 _IDLE_S = 300
+_SURELY_ALIVE_S = 0.5  # so soon after its last use, a connection on which nothing was heard is used without asking
 _TOO_SLOW = (
     "The database took too long to answer. Nothing was changed; try again, or ask for less: fewer days, a status."
 )
@@ -26,6 +29,12 @@ _READ_ONLY = "The database takes no changes just now. Nothing was changed; try a
 _DEAD_PEER = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
+class _Pooled(Connection[Any]):
+    """A connection that knows when it was given back."""
+
+    used_at = float("-inf")
+
+
 class Database:
     """The pool of one process. Opened on first use, so that importing or forking never holds a connection."""
 
@@ -34,6 +43,7 @@ class Database:
         self._closed = False
         self._pool = ConnectionPool(
             config.database_url,
+            connection_class=_Pooled,
             min_size=1,
             max_size=config.pool_size,
             timeout=config.pool_timeout_s,
@@ -42,15 +52,32 @@ class Database:
             kwargs=connection_settings(config),
             name="whatsapp_logs",
             open=False,
-            check=ConnectionPool.check_connection,
+            check=_check,
+            reset=_note_use,
         )
 
     @contextmanager
     def transaction(self) -> Iterator[Connection[Any]]:
-        """A connection inside a transaction: committed at the end, rolled back on an error.
+        """A connection inside a transaction: committed at the end, rolled back on an error; raises as `reading` does."""
+        with self._connection() as conn:
+            yield conn
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection[Any]]:
+        """A connection for looking, in which each statement stands alone: a third of a transaction's round trips.
 
         Raises DatabaseAway when the database cannot be reached, is restarting, or does not answer in time; its text says which.
         """
+        with self._connection() as conn:
+            conn.autocommit = True  # told to no server: it only keeps a transaction from being begun
+            try:
+                yield conn
+            finally:
+                if not conn.closed:
+                    conn.autocommit = False
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
         if self._closed:  # a pool that was never used would open all the same
             raise DatabaseAway()
         try:
@@ -82,6 +109,22 @@ class Database:
         """Give all connections back."""
         self._closed = True
         self._pool.close()
+
+
+def _note_use(conn: _Pooled) -> None:
+    conn.used_at = time.monotonic()
+
+
+def _check(conn: _Pooled) -> None:
+    """Raises unless the server answers. Asked only if the connection was idle, or the server has said something: good-bye."""
+    if time.monotonic() - conn.used_at > _SURELY_ALIVE_S or _has_news(conn):
+        ConnectionPool.check_connection(conn)
+
+
+def _has_news(conn: Connection[Any]) -> bool:
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextmanager

@@ -21,9 +21,12 @@ _MAX_ADDRESSES = (
     300  # more numbers than these get a page of messages within _NEAR_ROWS, unless all are customers of old
 )
 _NEAR_ROWS = 20_000
+COUNT_LIMIT = 10_000  # of messages that stand together in an index
+# Those of several numbers lie anywhere in the table: where it is not in memory, ten thousand of them are ten thousand reads.
+SCATTERED_COUNT_LIMIT = 1_000
 _ADDRESSES = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
 # A number's digits stand together; those of a user id may have letters between them.
-_HOLDS = "(m.{a} LIKE {p} OR (left(m.{a}, 1) <> '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
+_HOLDS = "(m.{a} LIKE {p} OR (NOT m.{a} ^@ '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ class Selection:
     address_column: str = ""
     is_scattered: bool = False  # of so many numbers that counting their messages would look at everything
     is_common: bool = True  # one of the newest messages may well be of these
+
+    @property
+    def count_limit(self) -> int:
+        """How many messages are counted before "and more" is said."""
+        return SCATTERED_COUNT_LIMIT if self.addresses else COUNT_LIMIT
 
     @property
     def source(self) -> sql.SQL:

@@ -25,8 +25,10 @@ from whatsapp_logs.web import (
     reconciliations,
     widgets,
 )
+from whatsapp_logs.web.again import SameAgain
 from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals
+from whatsapp_logs.web.rows import Rows
 
 # No inline script or style, nothing from elsewhere. A portal whose layout needs more passes its own, or None.
 STRICT_CSP = (
@@ -60,7 +62,7 @@ class WhatsAppLogs:
         self.has_names = False
         self.find: Find | None = None
         self.simulator_url: str | None = None
-        self.news, self.strip = News(), Strip()
+        self.news, self.strip, self.rows = News(), Strip(), Rows()
         self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
     @property
@@ -137,6 +139,7 @@ class WhatsAppLogs:
         app.register_blueprint(machines)
         self._leave_host_csrf_alone(app, people, machines)
         widgets.register(app)
+        app.wsgi_app = SameAgain(app.wsgi_app, self)  # type: ignore[method-assign]
         undeclared = access.undeclared_routes(app, blueprints=(people.name, machines.name))
         if undeclared:
             raise RuntimeError(f"routes without a declared right: {', '.join(undeclared)}")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from flask import request, session, url_for
+from flask import g, request, session, url_for
 
 from whatsapp_logs import phone
 from whatsapp_logs.config import Config
@@ -51,7 +51,7 @@ class Asked:
         if self.phone_token and self.wanted.phone:
             pairs.append(("phone", self.phone_token))
         pairs += [(name, str(value)) for name, value in extra.items() if value not in (None, "")]
-        return url_for(endpoint) + (f"?{urlencode(pairs)}" if pairs else "")
+        return _way(endpoint) + (f"?{urlencode(pairs)}" if pairs else "")
 
     def url_here(self, endpoint: str = "whatsapp_logs.page", **extra: Any) -> str:
         """The address of this very page of the list."""
@@ -76,6 +76,14 @@ class Asked:
     def whole_log(self, statuses: Sequence[Status] = ()) -> Asked:
         """The list without any filter but these statuses."""
         return Asked(wanted=MessageFilter(statuses=tuple(statuses), zone=self.wanted.zone))
+
+
+def _way(endpoint: str) -> str:
+    """The address of a list's route, asked for once: a page names some of them twenty times."""
+    ways: dict[str, str] = g.setdefault("whatsapp_logs_ways", {})
+    if endpoint not in ways:
+        ways[endpoint] = url_for(endpoint)
+    return ways[endpoint]
 
 
 def asked() -> Asked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,9 @@ from whatsapp_logs.message import FAILURES, Message, Status
 from whatsapp_logs.twilio.error_codes import explain
 
 _THIN = "\u202f"  # narrow no-break space between thousands
+# Ours are English whatever the server's locale; and a list says hundreds of times, which strftime makes slow.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 ICONS = {
     Status.SCHEDULED: "clock",
     Status.QUEUED: "clock",
@@ -27,6 +30,18 @@ ICONS = {
     Status.READ: "ticks",
     Status.RECEIVED: "reply",
 }
+_TONES = dict.fromkeys(FAILURES, "bad") | {Status.DELIVERED: "ok", Status.READ: "read"}
+# What is said before the moment of a status, and the column in which the moment stands.
+_SINCE = {
+    Status.SCHEDULED: ("since ", "created_at"),
+    Status.QUEUED: ("since ", "created_at"),
+    Status.SENDING: ("since ", "claimed_at"),
+    Status.SENT: ("delivering since ", "sent_at"),
+    Status.CANCELED: ("", "failed_at"),
+    Status.DELIVERED: ("", "delivered_at"),
+    Status.READ: ("", "read_at"),
+    Status.RECEIVED: ("", "created_at"),
+}
 _SOURCES = {
     "send": "by our request",
     "callback": "by Twilio’s callback",
@@ -36,8 +51,8 @@ _SOURCES = {
 }
 # WhatsApp's own marks: *bold*, _italic_, ~struck~, ```mono```; a mark counts at the edge of a word only.
 _MARKS = tuple(
-    (re.compile(rf"(?<![\w{mark}]){mark}(?=\S)([^\n{mark}]+?)(?<=\S){mark}(?![\w{mark}])"), tag)
-    for mark, tag in ((r"\*", "b"), ("_", "i"), ("~", "s"))
+    (mark, re.compile(r"(?<![\wX])X(?=\S)([^\nX]+?)(?<=\S)X(?![\wX])".replace("X", re.escape(mark))), tag)
+    for mark, tag in (("*", "b"), ("_", "i"), ("~", "s"))
 )
 
 
@@ -84,12 +99,13 @@ def percent_up(part: int, whole: int) -> str:
 
 def clock(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
     """A moment as short as it stays clear: "15:04", "21 Nov, 15:04", "21 Nov 2025, 15:04"."""
-    local, today = moment.astimezone(zone), now.astimezone(zone).date()
-    if local.date() == today:
-        return f"{local:%H:%M}"
-    if local.year == today.year:
-        return f"{local.day} {local:%b, %H:%M}"
-    return f"{local.day} {local:%b %Y, %H:%M}"
+    local, today = moment.astimezone(zone), now.astimezone(zone)
+    time = f"{local.hour:02}:{local.minute:02}"
+    if local.year != today.year:
+        return f"{_day_of(local)} {local.year}, {time}"
+    if local.month != today.month or local.day != today.day:
+        return f"{_day_of(local)}, {time}"
+    return time
 
 
 def second(moment: datetime, *, zone: ZoneInfo) -> str:
@@ -100,7 +116,12 @@ def second(moment: datetime, *, zone: ZoneInfo) -> str:
 def full(moment: datetime, *, zone: ZoneInfo) -> str:
     """A moment with nothing left to guess: "Mon 23 Nov 2026, 15:04:11 GMT"."""
     local = moment.astimezone(zone)
-    return f"{local:%a} {local.day} {local:%b %Y, %H:%M:%S} {zone_name(local)}"
+    time = f"{local.hour:02}:{local.minute:02}:{local.second:02}"
+    return f"{_WEEKDAYS[local.weekday()]} {_day_of(local)} {local.year}, {time} {zone_name(local)}"
+
+
+def _day_of(local: datetime) -> str:
+    return f"{local.day} {_MONTHS[local.month - 1]}"
 
 
 def zone_name(local: datetime) -> str:
@@ -111,20 +132,25 @@ def zone_name(local: datetime) -> str:
 
 def relative(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
     """How long ago: "just now", "3 min ago", "2 h ago", "yesterday", "3 days ago", then the day."""
-    age = now - moment
-    if age < timedelta(seconds=45):
+    age_s = (now - moment).total_seconds()
+    if age_s < 45:
         return "just now"
-    if age < timedelta(hours=1):
-        return f"{max(1, int(age.total_seconds() // 60))} min ago"
-    local, today = moment.astimezone(zone), now.astimezone(zone).date()
-    days = (today - local.date()).days
-    if days <= 0 or age < timedelta(hours=12):
-        return f"{int(age.total_seconds() // 3600)} h ago"
+    if age_s < 3600:
+        return f"{max(1, int(age_s // 60))} min ago"
+    local, today = moment.astimezone(zone), now.astimezone(zone)
+    days = today.toordinal() - local.toordinal()
+    if days <= 0 or age_s < 12 * 3600:
+        return f"{int(age_s // 3600)} h ago"
     if days == 1:
         return "yesterday"
     if days < 7:
         return f"{days} days ago"
-    return f"{local.day} {local:%b}" if local.year == today.year else f"{local.day} {local:%b %Y}"
+    return _day_of(local) if local.year == today.year else f"{_day_of(local)} {local.year}"
+
+
+def counts_on(age: str) -> bool:
+    """Whether these words of `relative` count minutes or hours: an open page counts them on by itself (whatsapp_logs.js)."""
+    return age.endswith(("just now", " min ago", " h ago"))
 
 
 def gap(earlier: datetime, later: datetime) -> str:
@@ -175,9 +201,7 @@ def status_icon(status: Status) -> str:
 
 def status_tone(status: Status) -> str:
     """How the status should feel: quiet, ok, read or bad."""
-    if status in FAILURES:
-        return "bad"
-    return {Status.DELIVERED: "ok", Status.READ: "read"}.get(status, "quiet")
+    return _TONES.get(status, "quiet")
 
 
 def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWords:
@@ -203,17 +227,9 @@ def status_words(message: Message, *, zone: ZoneInfo, now: datetime) -> StatusWo
         advice = explain(message.error_code)
         reason = advice.title if advice and advice.is_known else (message.error_message or at(message.failed_at))
         return StatusWords("alert", status_label(status), reason, "bad")
-    said, moment = {
-        Status.SCHEDULED: ("since ", message.created_at),
-        Status.QUEUED: ("since ", message.created_at),
-        Status.SENDING: ("since ", message.claimed_at or message.created_at),
-        Status.SENT: ("delivering since ", message.sent_at),
-        Status.CANCELED: ("", message.failed_at),
-        Status.DELIVERED: ("", message.delivered_at),
-        Status.READ: ("", message.read_at),
-        Status.RECEIVED: ("", message.created_at),
-    }[status]
-    return StatusWords(status_icon(status), status_label(status), said + at(moment), status_tone(status))
+    said, column = _SINCE[status]
+    moment = getattr(message, column) or (message.created_at if status is Status.SENDING else None)
+    return StatusWords(ICONS[status], status_label(status), said + at(moment), status_tone(status))
 
 
 def place_of_fault(at: str) -> str:
@@ -224,15 +240,16 @@ def place_of_fault(at: str) -> str:
 def first_words(text: str | None, *, length: int = 120) -> str:
     """The beginning of a text on one line, without WhatsApp's marks."""
     line = " ".join((text or "").split())
-    for pattern, _tag in _MARKS:
-        line = pattern.sub(r"\1", line)
+    for mark, pattern, _tag in _MARKS:
+        if mark in line:
+            line = pattern.sub(r"\1", line)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def as_whatsapp(text: str) -> Markup:
     """A text as WhatsApp shows it, with its marks for bold, italic and struck; everything else is inert."""
     html = str(escape(text))
-    for pattern, tag in _MARKS:
+    for _mark, pattern, tag in _MARKS:
         html = pattern.sub(rf"<{tag}>\1</{tag}>", html)
     return Markup(html)
 

@@ -176,7 +176,7 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
 
 
 def digest(service: WhatsAppService, asked: Asked) -> str:
-    """A fingerprint of all that can be seen to change: rows, figures, and the words that age."""
+    """A fingerprint of all that can be seen to change: rows, figures, and words that age, but for those a page counts on itself."""
     page = service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
     return fingerprint_of(page, Figures(service.status_counts()), asked, datetime.now(UTC))
 
@@ -196,7 +196,10 @@ def fingerprint_of(page: Page, figures: Figures, asked: Asked, now: datetime) ->
 
 def fingerprint(messages: Iterable[Message], ages: Iterable[tuple[str, str]], figures: Figures) -> str:
     """The digest of messages, what is said of the age and the state of each, and the totals."""
-    seen = [(message.id, message.updated_at.timestamp(), *age) for message, age in zip(messages, ages, strict=True)]
+    seen = [
+        (message.id, message.updated_at.timestamp(), "" if format.counts_on(age) else age, detail)
+        for message, (age, detail) in zip(messages, ages, strict=True)
+    ]
     totals = sorted((status.value, n) for status, n in figures.by_status.items())
     return hashlib.blake2b(repr((seen, totals)).encode(), digest_size=8).hexdigest()
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, render_template, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import current, details, finding, listing, refreshes, widgets, words
+from whatsapp_logs.web import again, current, details, finding, listing, refreshes, widgets, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
-from whatsapp_logs.web.rows import rows
 
 _PAGE = "whatsapp_logs/whatsapp_logs.html"
 
@@ -24,7 +24,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/whatsapp_logs", "page", page)
     blueprint.add_url_rule("/whatsapp_logs/", "page_with_slash", refreshes.back_to_the_list)
     blueprint.add_url_rule("/whatsapp_logs", "search", search, methods=["POST"])
-    blueprint.add_url_rule("/whatsapp_logs/live", "live", live)
+    blueprint.add_url_rule(again.LIVE_PATH, "live", live)
     blueprint.add_url_rule("/whatsapp_logs/unmatched", "unmatched", unmatched)
     details.register(blueprint)
     refreshes.register(blueprint)
@@ -70,8 +70,10 @@ def search() -> BaseResponse | tuple[str, int]:
 @requires(Right.SEE)
 def live() -> str | Response:
     """The list again if anything visible has changed since `seen`, else 204: nothing rendered, and read once for all who look."""
-    here = asked()
-    if request.args.get("seen") == current.extension().news.digest(current.service(), here):
+    here, seen = asked(), request.args.get("seen")
+    digest, state = current.extension().news.look(current.service(), here)
+    if seen == digest:
+        again.told(here, seen=digest, state=state)
         return Response(status=204)
     return _render("whatsapp_logs/_live.html", listing.read(current.service(), here))
 
@@ -86,15 +88,15 @@ def _render(template: str, found: listing.Listing, **more: Any) -> str:
     g.whatsapp_logs_now = found.now
     names = words.names(found.rows, wanted=found.asked.wanted)
     named = {name: names[name] for name in ("clients", "policies", "client_of", "sent_again")}
-    shown = rows(found.rows, words.Words(viewer()), **named)
+    drawn = current.extension().rows.draw(found.rows, words.Words(viewer()), **named)
     return render_template(
         template,
         found=found,
-        rows=shown,
+        drawn=Markup("").join(row.html for row in drawn),
         asked=found.asked,
         wanted=found.asked.wanted,
         types=found.types,
-        seen=listing.fingerprint(found.rows, ((row.age, row.detail) for row in shown), found.figures),
+        seen=listing.fingerprint(found.rows, ((row.age, row.detail) for row in drawn), found.figures),
         **names,
         **more,
     )

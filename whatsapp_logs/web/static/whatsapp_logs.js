@@ -35,12 +35,29 @@
     if (document.hidden) return;
     const now = Date.now();
     clear(now);
+    age();
     for (const element of document.querySelectorAll("[data-wl-live]")) {
       if (now >= (due.get(element) ?? now) && !element.classList.contains("htmx-request")) {
         due.set(element, now + pace(element));
         asked.set(element, now);
         htmx.trigger(element, "wl:poll");
       }
+    }
+  };
+
+  // Minutes and hours count on between two answers, by the server's clock; days are for the server, which knows the reader's zone.
+  let drawn = "";
+  let drawnAt = 0;
+  const age = () => {
+    const now = $("wl-list")?.dataset.wlNow;
+    if (!now) return;
+    if (now !== drawn) [drawn, drawnAt] = [now, performance.now()];
+    const moment = Date.parse(drawn) + performance.now() - drawnAt;
+    for (const element of document.querySelectorAll("#wl-list time[data-wl-age]")) {
+      const seconds = (moment - Date.parse(element.dateTime)) / 1000;
+      const minutes = Math.floor(seconds / 60);
+      const words = seconds < 45 ? "just now" : minutes < 60 ? `${Math.max(1, minutes)} min ago` : `${Math.floor(minutes / 60)} h ago`;
+      if (element.firstChild.data !== words) element.firstChild.data = words;
     }
   };
 
@@ -227,6 +244,7 @@
       $("wl-show-keys").hidden = false;
       $("wl-show-keys").addEventListener("click", keys["?"]);
     }
+    age();
     const begin = Date.now() + 1000;
     for (const element of document.querySelectorAll("[data-wl-live]")) due.set(element, begin);
     setInterval(tick, 200);
