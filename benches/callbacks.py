@@ -190,7 +190,7 @@ def _receiver() -> list[str]:
     words = [
         "granian",
         "--interface",
-        "asgi",
+        "rsgi",
         "--host",
         "127.0.0.1",
         "--workers",

@@ -31,11 +31,17 @@ def measure(place: Place) -> Iterator[Line]:
             tenth=lambda: counts.totals(tenth),
         )
         cards_ms = times["cards"] * 1000
-        counted_s = timed(lambda: [conn.execute(query).fetchone() for query in FIRST_PORTAL])
+        counted_s = timed(lambda: count_as_the_first_portal(conn))
         yield Line("cards ÷ SELECT 1", cards_ms, "ms", times["cards"] / times["nothing"], "<= 5")
         yield Line("cards ÷ first portal's four counts", cards_ms, "ms", times["cards"] / counted_s, "<= 0.01")
         yield Line("cards ÷ cards at a tenth of the rows", cards_ms, "ms", times["cards"] / times["tenth"], "<= 1.5")
         yield Line("cards: statuses whose total differs from count(*)", _off(conn), "", None, "<= 0")
+
+
+def count_as_the_first_portal(conn: psycopg.Connection[Any]) -> None:
+    """Its four cards."""
+    for query in FIRST_PORTAL:
+        conn.execute(query).fetchone()
 
 
 def _connected(dsn: str) -> psycopg.Connection[Any]:

@@ -127,6 +127,7 @@ CREATE TABLE whatsapp_logs.messages (
     policy_id integer,
     CONSTRAINT messages_pkey PRIMARY KEY (id),
     CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
+    CONSTRAINT messages_failure_has_a_time CHECK (((failed_at IS NOT NULL) OR (status <> ALL (ARRAY['failed'::whatsapp_logs.status, 'undelivered'::whatsapp_logs.status, 'canceled'::whatsapp_logs.status])))),
     CONSTRAINT messages_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.clients(client_id) ON DELETE SET NULL,
     CONSTRAINT messages_media_id_fkey FOREIGN KEY (media_id) REFERENCES whatsapp_logs.media(id),
     CONSTRAINT messages_policy_id_fkey FOREIGN KEY (policy_id) REFERENCES public.policies(policy_id) ON DELETE SET NULL,
@@ -136,6 +137,8 @@ CREATE INDEX messages_client ON whatsapp_logs.messages USING btree (client_id, c
     -- A client's messages, newest first; clearing them when a client is deleted.
 CREATE INDEX messages_created ON whatsapp_logs.messages USING btree (created_at DESC, id DESC);
     -- A page of the log, newest first (keyset).
+CREATE INDEX messages_failed_to ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC) WHERE ((failed_at IS NOT NULL) AND (direction = 'outbound'::text));
+    -- What failed to reach some numbers.
 CREATE INDEX messages_inbound ON whatsapp_logs.messages USING btree (created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
     -- A page of what customers wrote, newest first: a few rows among millions sent.
 CREATE INDEX messages_policy ON whatsapp_logs.messages USING btree (policy_id, created_at DESC, id DESC) WHERE (policy_id IS NOT NULL);

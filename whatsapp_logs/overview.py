@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,10 @@ def read(
     is_all = page.newer is None and page.older is None
     if chosen.is_scattered:
         return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=is_all)
-    filtered = _count_by_status(conn, wanted.only(), totals, chosen)
+    if is_all and not wanted.statuses and not wanted.is_counted:  # all of them are on this page
+        filtered: Mapping[Status, int] | None = Counter(message.status for message in page.messages)
+    else:
+        filtered = _count_by_status(conn, wanted.only(), totals, chosen)
     if filtered is not None:
         total = sum(n for status, n in filtered.items() if not wanted.statuses or status in wanted.statuses)
         return Overview(page=page, totals=totals, filtered=filtered, total=total, is_total_exact=True)

@@ -34,7 +34,7 @@ COPY (
            CASE WHEN is_sent THEN created_at + interval '2 seconds' END,
            CASE WHEN has_arrived THEN created_at + make_interval(secs => 3 + bits % 40) END,
            CASE WHEN status = 'read' THEN created_at + make_interval(secs => 60 + bits) END,
-           CASE WHEN is_failure THEN created_at + interval '4 seconds' END, client_id::integer, policy_id::integer, created_at,
+           CASE WHEN is_failure OR status = 'canceled' THEN created_at + interval '4 seconds' END, client_id::integer, policy_id::integer, created_at,
            created_at + make_interval(secs => bits)
     FROM told
 ) TO STDOUT (FORMAT binary)

@@ -6,8 +6,9 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -71,8 +72,35 @@ class Client(Protocol):
         """The answer to a browser."""
 
 
+@dataclass
+class _Call:
+    """One request as granian hands it over (RSGI), and what became of it."""
+
+    method: str
+    query_string: str
+    headers: dict[str, str]
+    body: bytes
+    path: str = STATUS_CALLBACK_PATH
+    client: str = "127.0.0.1:50000"
+    answer: TestResponse | None = None
+
+    async def __call__(self) -> bytes:
+        return self.body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for place in range(0, len(self.body), 1000):
+            yield self.body[place : place + 1000]
+
+    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.response_str(status, headers, "")
+
+    def response_str(self, status: int, headers: list[tuple[str, str]], text: str) -> None:
+        request = EnvironBuilder(STATUS_CALLBACK_PATH).get_request()
+        self.answer = TestResponse([text.encode()], f"{status} -", Headers(headers), request)
+
+
 class WithReceiver:
-    """A portal behind a proxy that sends status callbacks to the receiver, called as an ASGI server calls it."""
+    """A portal behind a proxy that sends status callbacks to the receiver, called as granian calls it."""
 
     def __init__(self, client: FlaskClient, receiver: Receiver) -> None:
         self.client, self.receiver = client, receiver
@@ -89,33 +117,12 @@ class WithReceiver:
         if path.partition("?")[0] != STATUS_CALLBACK_PATH:
             return self.client.open(path, **more)
         request = EnvironBuilder(path, **more).get_request()
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "path": STATUS_CALLBACK_PATH,
-            "query_string": path.partition("?")[2].encode(),
-            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers],
-            "client": ("127.0.0.1", 50000),
-        }
+        headers = {name.lower(): value for name, value in request.headers}
+        call = _Call(request.method, path.partition("?")[2], headers, request.get_data())
         with ThreadPoolExecutor(1) as server:  # a loop of its own, whatever runs in the test's thread
-            return server.submit(asyncio.run, self._call(scope, request.get_data())).result()
-
-    async def _call(self, scope: dict[str, Any], body: bytes) -> TestResponse:
-        parts = [body[:100], body[100:]]  # a server hands a body over in pieces
-        sent: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await self.receiver(scope, receive, send)
-        start, *rest = sent
-        headers = Headers([(name.decode(), value.decode()) for name, value in start["headers"]])
-        status = f"{start['status']} -"
-        request = EnvironBuilder(STATUS_CALLBACK_PATH).get_request()
-        return TestResponse([part["body"] for part in rest], status, headers, request)
+            server.submit(asyncio.run, self.receiver.__rsgi__(call, call)).result()
+        assert call.answer is not None
+        return call.answer
 
 
 class Twilio:

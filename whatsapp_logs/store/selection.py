@@ -23,7 +23,7 @@ _MAX_ADDRESSES = (
 _NEAR_ROWS = 20_000
 COUNT_LIMIT = 10_000  # of messages that stand together in an index
 # Those of several numbers lie anywhere in the table: where it is not in memory, ten thousand of them are ten thousand reads.
-SCATTERED_COUNT_LIMIT = 1_000
+SCATTERED_COUNT_LIMIT = 500
 _ADDRESSES = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
 # A number's digits stand together; those of a user id may have letters between them.
 _HOLDS = "(m.{a} LIKE {p} OR (NOT m.{a} ^@ '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
@@ -136,6 +136,10 @@ def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | N
     conditions, parameters = _conditions(wanted)
     if not wanted.phone:
         return Selection("m", conditions, parameters)
+    if wanted.statuses and set(wanted.statuses) <= set(
+        _FAILING
+    ):  # said aloud, it is found in an index of failures alone
+        conditions = sql.SQL("{} AND m.failed_at IS NOT NULL").format(conditions)
     addresses = _addresses(conn, wanted.phone) if known is None else known.addresses
     column = "sender" if wanted.direction == "inbound" else "recipient"
     if len(addresses) > _MAX_ADDRESSES:

@@ -1,6 +1,6 @@
-"""Status callbacks without Flask, for campaigns that bring thousands of them a second: an ASGI application of this one route.
+"""Status callbacks without Flask, for campaigns that bring thousands of them a second: one route, for granian, by its protocol.
 
-    granian --interface asgi --host 127.0.0.1 --port 8001 whatsapp_logs.web.receiver:app
+    granian --interface rsgi --host 127.0.0.1 --port 8001 whatsapp_logs.web.receiver:app
 
 A proxy sends POST /whatsapp/status_callback there and everything else to the portal, whose own route stays: both check the same
 signature (`twilio.callback`), record in the same way (`track.record`) and may run beside each other.
@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from whatsapp_logs import links, self_test
@@ -21,18 +20,25 @@ from whatsapp_logs.gathering import MOST, write_each
 from whatsapp_logs.message import Recorded, Source, StatusReport
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.twilio import callback
+from whatsapp_logs.twilio.signature import Form
 from whatsapp_logs.web.errors import RETRY_AFTER_S, http_status
 from whatsapp_logs.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 
 class _TooLarge(WhatsAppLogsError):
     """The body is larger than any callback's."""
+
+
+class Scope(Protocol):
+    """What RSGI tells of a request; https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md."""
+
+    method: str
+    path: str
+    query_string: str
+    client: str
+    headers: Any
 
 
 class Receiver:
@@ -42,94 +48,84 @@ class Receiver:
         self._service = service
         self._refusals = Refusals(lambda calls: self._ready().count_refused(calls))
         self._waiting: list[tuple[StatusReport, asyncio.Future[Recorded]]] = []
-        self._writing: asyncio.Task[None] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call of the server."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The server has started."""
+        self._ready()
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, text = 204, ""
-        if scope["path"] != links.STATUS_CALLBACK_PATH:
-            status, text = 404, "Only status callbacks are received here."
-        elif scope["method"] != "POST":
-            status, text = 405, "A status callback is posted."
-        else:
-            try:
-                await self._hear(scope, await _body(receive))
-            except _TooLarge:
-                status, text = 413, "The form is too large."
-            except WhatsAppLogsError as error:
-                status, text = http_status(error)[0], str(error)
-                if status >= 500:
-                    log.error("POST %s: %s", scope["path"], error)
-        headers = [(b"content-type", b"text/plain; charset=utf-8")] if text else []
-        if status == 503:
-            headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The server ends; all calls are answered."""
+        self._ready().close()
 
-    async def _hear(self, scope: Scope, body: bytes) -> None:
-        """Returns once the report is committed."""
-        service, query = self._ready(), scope["query_string"].decode("latin-1")
-        signature = next((value for name, value in scope["headers"] if name == b"x-twilio-signature"), b"")
+    async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
+        """Answer one call."""
         try:
-            form = callback.proven(
-                callback.read_form(body),
-                service.config,
-                path=links.STATUS_CALLBACK_PATH,
-                query=query,
-                signature=signature.decode("latin-1"),
-            )
-        except callback.NotTwilio as refusal:
-            if self._refusals.add(links.STATUS_CALLBACK_PATH, refusal.reason):
-                client = (scope.get("client") or ("unknown",))[0]
-                log.warning("refused calls: %s, %s, the first from %s", scope["path"], refusal.reason, client)
-            raise
-        message = parse_qs(query).get("message", [""])[0] if query else ""
+            status, text = await self._answer(scope, protocol)
+        except _TooLarge:
+            status, text = 413, "The form is too large."
+        except WhatsAppLogsError as error:
+            status, text = http_status(error)[0], str(error)
+            if status >= 500:
+                log.error("POST %s: %s", scope.path, error)
+        if not text:
+            protocol.response_empty(status, [])
+            return
+        headers = [("content-type", "text/plain; charset=utf-8")]
+        headers += [("retry-after", str(RETRY_AFTER_S))] if status == 503 else []
+        protocol.response_str(status, headers, text)
+
+    async def _answer(self, scope: Scope, protocol: Any) -> tuple[int, str]:
+        if scope.path != links.STATUS_CALLBACK_PATH:
+            return 404, "Only status callbacks are received here."
+        if scope.method != "POST":
+            return 405, "A status callback is posted."
+        form = self._proven(scope, await _body(scope, protocol))
+        message = parse_qs(scope.query_string).get("message", [""])[0] if scope.query_string else ""
         nonce = links.self_test_nonce(message)
         if nonce is None:
             await self._record(callback.status_report(form, message))
-        elif not await asyncio.to_thread(service.hear_self_test, nonce[: callback.MAX_WORD]):
+        elif not self._ready().hear_self_test(nonce[: callback.MAX_WORD]):
             raise MessageNotFound(self_test.NOT_BEGUN)
+        return 204, ""
 
-    async def _record(self, report: StatusReport) -> Recorded:
-        """Written with all that come while the last ones are being written: one commit, and nobody waits for company."""
-        written: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
-        self._waiting.append((report, written))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write())
-        return await written
-
-    async def _write(self) -> None:
-        write = partial(self._ready().record, source=Source.CALLBACK)
+    def _proven(self, scope: Scope, body: bytes) -> Form:
         try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                outcomes = await asyncio.to_thread(write_each, write, [report for report, _ in batch])
-                for (_, written), outcome in zip(batch, outcomes, strict=True):
-                    if written.cancelled():  # its caller has hung up; the report is kept
-                        continue
-                    if isinstance(outcome, Exception):
-                        written.set_exception(outcome)
-                    else:
-                        written.set_result(outcome)
-        finally:
-            self._writing = None
+            return callback.proven(
+                callback.read_form(body),
+                self._ready().config,
+                path=links.STATUS_CALLBACK_PATH,
+                query=scope.query_string,
+                signature=scope.headers.get("x-twilio-signature") or "",
+            )
+        except callback.NotTwilio as refusal:
+            if self._refusals.add(links.STATUS_CALLBACK_PATH, refusal.reason):
+                address = scope.client.rpartition(":")[0]
+                log.warning("refused calls: %s, %s, the first from %s", scope.path, refusal.reason, address)
+            raise
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            word = (await receive())["type"]
-            if word == "lifespan.startup":
-                self._ready()
-                await send({"type": "lifespan.startup.complete"})
-            elif word == "lifespan.shutdown":
-                self._ready().close()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    def _record(self, report: StatusReport) -> asyncio.Future[Recorded]:
+        """Done once the report is committed, with all that have been read by then."""
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[Recorded] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._write)  # behind all calls that can be read now
+        self._waiting.append((report, written))
+        return written
+
+    def _write(self) -> None:
+        # In the loop itself, on purpose: who comes meanwhile could only wait for the next commit, and waits in its socket.
+        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        write = partial(self._ready().record, source=Source.CALLBACK)
+        outcomes = write_each(write, [report for report, _ in batch])
+        for (_, written), outcome in zip(batch, outcomes, strict=True):
+            if written.cancelled():  # its caller has hung up; the report is kept
+                continue
+            if isinstance(outcome, Exception):
+                written.set_exception(outcome)
+            else:
+                written.set_result(outcome)
 
     def _ready(self) -> WhatsAppService:
         if self._service is None:
@@ -137,17 +133,20 @@ class Receiver:
         return self._service
 
 
-async def _body(receive: Receive) -> bytes:
-    body, more = b"", True
-    while more:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            raise _TooLarge()
-        body += part.get("body", b"")
-        more = part.get("more_body", False)
-        if len(body) > callback.MAX_BODY_BYTES:
-            raise _TooLarge()
-    return body
+async def _body(scope: Scope, protocol: Any) -> bytes:
+    length = scope.headers.get("content-length") or ""
+    if length.isdigit() and int(length) <= callback.MAX_BODY_BYTES:
+        whole: bytes = await protocol()
+        return whole
+    body = b""
+    if not length:  # it comes in pieces
+        async for piece in protocol:
+            body += piece
+            if len(body) > callback.MAX_BODY_BYTES:
+                break
+        else:
+            return body
+    raise _TooLarge()
 
 
 app = Receiver()
