@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g, request, url_for
+from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 
 from portal import access, database, errors, format, notes, sending
@@ -23,6 +23,7 @@ from portal.policies import policies
 from portal.renewals import renewals
 from portal.today import office_today
 from whatsapp_logs import Right, WhatsAppService
+from whatsapp_logs.web import PAGE_HEADERS
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -96,11 +97,13 @@ def _fingerprint(name: str) -> str:
 
 def _protect(response: Response) -> Response:
     """Headers of every answer; where the feature has set its own, those stay."""
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
+    if not (request.endpoint or "").startswith("whatsapp_machines."):
+        for name, value in (PAGE_HEADERS | {"X-Frame-Options": "DENY"}).items():
+            response.headers.setdefault(name, value)
+    if current_app.config["SESSION_COOKIE_SECURE"]:
+        response.headers.setdefault("Strict-Transport-Security", f"max-age={_YEAR_S}")
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
     if response.mimetype == "text/html":
         response.headers.setdefault("Content-Security-Policy", CSP)
-        response.headers.setdefault("X-Frame-Options", "DENY")
     return response

@@ -50,8 +50,13 @@ class PortalConfig:
             region=env.get("DEFAULT_REGION") or "GB",
             secure_cookies=_SWITCHES[switch],
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
-            cookie_name=f"portal_session_{env.get('PORT', '')}".rstrip("_"),
+            cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),
         )
+
+
+def _cookie_name(port: str, *, is_secure: bool) -> str:
+    """Over https with the prefix that keeps every other host, and every page without https, from setting it."""
+    return ("__Host-" if is_secure else "") + f"portal_session_{port}".rstrip("_")
 
 
 def environment() -> dict[str, str]:

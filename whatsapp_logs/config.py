@@ -32,6 +32,8 @@ class Config:
     worker_database_url: str = field(default="", repr=False)
     twilio_account_sid: str = ""
     twilio_auth_token: str = field(default="", repr=False)
+    twilio_secondary_auth_token: str = field(default="", repr=False)
+    twilio_webhook_key: str = field(default="", repr=False)
     twilio_whatsapp_from: str = ""
     twilio_api_base_url: str = TWILIO_API
     public_base_url: str = "http://127.0.0.1:8800"
@@ -86,6 +88,8 @@ class Config:
             secret_key=_given(env, "SECRET_KEY"),
             twilio_account_sid=_given(env, "TWILIO_ACCOUNT_SID"),
             twilio_auth_token=_given(env, "TWILIO_AUTH_TOKEN"),
+            twilio_secondary_auth_token=_given(env, "TWILIO_SECONDARY_AUTH_TOKEN"),
+            twilio_webhook_key=_given(env, "TWILIO_WEBHOOK_KEY"),
             twilio_whatsapp_from=_whatsapp_address(_given(env, "TWILIO_WHATSAPP_FROM")),
             twilio_api_base_url=_given(env, "TWILIO_API_BASE_URL").rstrip("/") or TWILIO_API,
             public_base_url=(_given(env, "PUBLIC_BASE_URL") or "http://127.0.0.1:8800").rstrip("/"),

@@ -19,6 +19,7 @@ TESTS_FAILED = 1  # pytest's exit status; anything above means that the tests di
 RECORD = "whatsapp_logs/store/migrations/0010_record_set_based.sql"
 SEND, GATEWAY = "whatsapp_logs/send.py", "whatsapp_logs/twilio/gateway.py"
 CALLBACKS, SIGNATURE = "whatsapp_logs/web/callbacks.py", "whatsapp_logs/twilio/signature.py"
+CALL = "whatsapp_logs/twilio/callback.py"
 POOL, OPENING = "whatsapp_logs/store/pool.py", "whatsapp_logs/store/migrations/opening.sql"
 RESTORE = "whatsapp_logs/restore.py"
 
@@ -39,11 +40,11 @@ class Breakage:
 BREAKAGES = (
     Breakage(
         1, "forged calls are not counted", CALLBACKS,
-        "if current.extension().refusals.add(path, reason):", "if not path:", "tests/web/test_callbacks.py::*fault_1_many*",
+        "if current.extension().refusals.add(path, refusal.reason):", "if not path:", "tests/web/test_callbacks.py::*fault_1_many*",
     ),
     Breakage(
         1, "every signature is right", SIGNATURE,
-        "return bool(RequestValidator(auth_token).validate(url, form, signature))", "return True",
+        "return bool(validator.validate(url, form, signature, algorithm))", "return True",
         "tests/web/test_callbacks.py::*fault_1_and*",
     ),
     Breakage(
@@ -54,12 +55,12 @@ BREAKAGES = (
     ),
     Breakage(
         3, "every signature is right", SIGNATURE,
-        "return bool(RequestValidator(auth_token).validate(url, form, signature))", "return True",
+        "return bool(validator.validate(url, form, signature, algorithm))", "return True",
         "tests/web/test_callbacks.py::*fault_3_*",
     ),
     Breakage(
-        4, "the request is believed about its own host", CALLBACKS,
-        'url = f"{config.public_base_url}{path}"', 'url = f"{request.host_url.rstrip(chr(47))}{path}"',
+        4, "the request is believed about its own host", CALL,
+        'url = f"{config.public_base_url}{path}"', 'url = f"http://{header(\'Host\')}{path}"',
         "tests/web/test_callbacks.py::*fault_4_*",
     ),
     Breakage(

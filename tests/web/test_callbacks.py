@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from flask import Flask, request
 
-from tests.service_fixtures import ACCOUNT_SID, SENDER, make_portal
+from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SENDER, make_portal
 from tests.web.twilio_calls import CUSTOMER, Twilio, WithReceiver, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Draft, Message, Status, WhatsAppService
 from whatsapp_logs.web.receiver import Receiver
@@ -86,6 +86,56 @@ class TestWhatTwilioSigned:
 
     def test_mistake_16_a_burst_from_one_address_is_taken_whole(self, twilio, sent):
         assert {twilio.report(sid(1), "delivered").status_code for _ in range(300)} == {204}
+
+
+class TestSecretsThatChange:
+    """A portal that knows two auth tokens, and the secret of a webhook key."""
+
+    OTHER, KEY = "test-token-of-tomorrow", "test-secret-of-a-key"
+    SHA256 = "key=webhooks_sharedkey_01,algorithm=HMAC_SHA256"
+
+    @pytest.fixture
+    def config(self, config: Config) -> Config:
+        return replace(config, twilio_secondary_auth_token=self.OTHER, twilio_webhook_key=self.KEY)
+
+    def answer(self, twilio: Twilio, secret: str, algorithm: str, settings: str = "") -> int:
+        form = status_form(sid(1), "read")
+        proof = signature(twilio.public_base_url + CALLBACK, form, token=secret, algorithm=algorithm)
+        said = {"X-Twilio-Webhooks-Signature-Settings": settings} if settings else {}
+        return twilio.post(CALLBACK, form, headers={"X-Twilio-Signature": proof} | said).status_code
+
+    @pytest.mark.parametrize("secret", [AUTH_TOKEN, OTHER])
+    def test_both_tokens_are_good_while_one_replaces_the_other(self, service, twilio, sent, secret):
+        assert self.answer(twilio, secret, "sha1") == 204
+        assert service.message(sent.id).status is Status.READ
+
+    def test_a_call_signed_with_a_webhook_key_is_believed(self, service, twilio, sent):
+        assert self.answer(twilio, self.KEY, "sha256", self.SHA256) == 204
+        assert service.message(sent.id).status is Status.READ
+
+    @pytest.mark.parametrize(
+        ("secret", "algorithm", "settings"),
+        [
+            (KEY, "sha1", ""),
+            (AUTH_TOKEN, "sha256", "algorithm=HMAC_SHA256"),
+            (KEY, "sha256", ""),
+            (AUTH_TOKEN, "sha1", "algorithm=HMAC_SHA256"),
+            (KEY, "md5", "algorithm=HMAC_MD5"),
+            (AUTH_TOKEN, "sha1", "algorithm=none"),
+            ("", "sha1", ""),
+            ("test-token-of-yesterday", "sha1", ""),
+        ],
+    )
+    def test_each_secret_is_good_for_its_own_algorithm_only(self, service, twilio, sent, secret, algorithm, settings):
+        assert self.answer(twilio, secret, algorithm, settings) == 403
+        assert statuses(service, sent) == ["queued"]
+
+    def test_an_empty_setting_is_no_secret(self, app, service, sent):
+        config = replace(service.config, twilio_secondary_auth_token="", twilio_webhook_key="")
+        service.config = config
+        twilio = Twilio(app.test_client(), config.public_base_url)
+        assert self.answer(twilio, "", "sha1") == 403
+        assert self.answer(twilio, "", "sha256", self.SHA256) == 403
 
 
 class TestWhoIsRefused:

@@ -183,7 +183,7 @@ def test_what_arrived_or_still_may_is_never_sent_again(logged, agent, status):
 def test_an_unconfirmed_message_is_never_sent_again(service, agent):
     message = service.send(Draft(to="+447700900123", body="Hello"))
     with service.transaction() as conn:
-        conn.execute("UPDATE whatsapp_logs.messages SET unconfirmed_at = now(), status = 'failed'")
+        conn.execute("UPDATE whatsapp_logs.messages SET unconfirmed_at = now(), status = 'failed', failed_at = now()")
     answer = agent.post(f"/whatsapp_logs/messages/{message.id}/resend", data={"confirm": "yes", "request_key": "k"})
     assert answer.status_code == 400
 

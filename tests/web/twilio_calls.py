@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,11 +54,11 @@ def inbound_form(message_sid: str, body: str, **more: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def signature(url: str, form: Mapping[str, str] | Pairs, *, token: str = AUTH_TOKEN) -> str:
-    """Twilio's rule: the address, then name and value of every parameter in the order of the names; HMAC-SHA1, base64."""
+def signature(url: str, form: Mapping[str, str] | Pairs, *, token: str = AUTH_TOKEN, algorithm: str = "sha1") -> str:
+    """Twilio's rule: the address, then name and value of every parameter in the order of the names; HMAC, base64."""
     pairs = list(form.items()) if isinstance(form, Mapping) else list(form)
     text = url + "".join(name + value for name, value in sorted(set(pairs)))
-    return base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()).decode()
+    return base64.b64encode(hmac.new(token.encode(), text.encode(), algorithm).digest()).decode()
 
 
 class Client(Protocol):

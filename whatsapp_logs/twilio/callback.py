@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, NotAllowed
 from whatsapp_logs.message import StatusReport
-from whatsapp_logs.twilio.signature import Form, is_signed
+from whatsapp_logs.twilio.signature import Form, Secrets, is_signed
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_WORD = 100  # of what is indexed; the payload keeps the whole form
@@ -36,15 +36,16 @@ def read_form(body: bytes) -> Form:
     return Form(pairs)
 
 
-def proven(form: Form, config: Config, *, path: str, query: str, signature: str) -> Form:
-    """The form, if Twilio posted it for our account, as PostgreSQL can keep it; raises NotTwilio.
+def proven(form: Form, config: Config, *, path: str, query: str, header: Callable[[str], str | None]) -> Form:
+    """The form, if Twilio posted it for our account, as PostgreSQL can keep it; raises NotTwilio. `header` tells one by its name.
 
     The address that was signed is the public one that we gave to Twilio. What the request says of its own host and scheme is
     anybody's to write, and behind a proxy it is wrong.
     """
     url = f"{config.public_base_url}{path}" + (f"?{query}" if query else "")
-    if not is_signed(form, signature, url=url, auth_token=config.twilio_auth_token):
-        raise NotTwilio("signature wrong" if signature else "no signature")
+    secrets = Secrets((config.twilio_auth_token, config.twilio_secondary_auth_token), (config.twilio_webhook_key,))
+    if not is_signed(form, header, url=url, secrets=secrets):
+        raise NotTwilio("signature wrong" if header("X-Twilio-Signature") else "no signature")
     if form.getall("AccountSid") != [config.twilio_account_sid]:
         raise NotTwilio("another account")
     return form if "\0" not in "".join(name + value for name, value in _pairs(form)) else Form(_storable(_pairs(form)))

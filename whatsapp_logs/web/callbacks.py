@@ -75,9 +75,9 @@ def _self_test(nonce: str) -> Response:
 
 def _signed_form(path: str) -> Form:
     """The posted form, if it is Twilio's and of our account; raises NotAllowed, InvalidInput or 413."""
-    query, signature = request.query_string.decode("latin-1"), request.headers.get("X-Twilio-Signature", "")
+    query = request.query_string.decode("latin-1")
     try:
-        return callback.proven(_form(), current.service().config, path=path, query=query, signature=signature)
+        return callback.proven(_form(), current.service().config, path=path, query=query, header=request.headers.get)
     except callback.NotTwilio as refusal:
         if current.extension().refusals.add(path, refusal.reason):
             log.warning("refused calls: %s, %s, the first from %s", path, refusal.reason, request.remote_addr)

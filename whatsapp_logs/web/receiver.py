@@ -95,7 +95,7 @@ class Receiver:
                 self._ready().config,
                 path=links.STATUS_CALLBACK_PATH,
                 query=scope.query_string,
-                signature=scope.headers.get("x-twilio-signature") or "",
+                header=lambda name: scope.headers.get(name.lower()),
             )
         except callback.NotTwilio as refusal:
             if self._refusals.add(links.STATUS_CALLBACK_PATH, refusal.reason):
