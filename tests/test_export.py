@@ -56,8 +56,9 @@ def many(service: WhatsAppService) -> int:
     with service.transaction() as conn:
         conn.execute(
             """
-            INSERT INTO whatsapp_logs.messages (recipient, body, status, created_at)
+            INSERT INTO whatsapp_logs.messages (recipient, body, failed_at, status, created_at)
             SELECT '+447700900' || lpad(mod(n, 1000)::text, 3, '0'), 'Message ' || n,
+                   CASE mod(n, 3) WHEN 2 THEN timestamptz '2026-11-01Z' END,
                    (ARRAY['read', 'sent', 'failed'])[1 + mod(n, 3)]::whatsapp_logs.status,
                    timestamptz '2026-01-01 00:00Z' + n / 3 * interval '1 minute'
             FROM generate_series(1, %s) AS n

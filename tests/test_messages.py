@@ -109,8 +109,9 @@ def test_a_page_never_reads_the_whole_log(service: WhatsAppService, dsn: str, wa
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(
             """
-            INSERT INTO whatsapp_logs.messages (recipient, status, created_at)
-            SELECT '+447700900222', CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'read' END::whatsapp_logs.status,
+            INSERT INTO whatsapp_logs.messages (recipient, failed_at, status, created_at)
+            SELECT '+447700900222', CASE WHEN n % 50 = 0 THEN now() END,
+                   CASE WHEN n % 50 = 0 THEN 'failed' ELSE 'read' END::whatsapp_logs.status,
                    now() - make_interval(mins => n)
             FROM generate_series(1, 20000) AS n
             """

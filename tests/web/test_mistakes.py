@@ -44,8 +44,8 @@ def test_mistake_6_totals_are_right_above_a_thousand_rows_and_the_rate_leaves_ou
     with service.transaction() as conn:
         conn.execute(
             """
-            INSERT INTO whatsapp_logs.messages (recipient, status)
-            SELECT '+447700900' || lpad((n % 1000)::text, 3, '0'),
+            INSERT INTO whatsapp_logs.messages (recipient, failed_at, status)
+            SELECT '+447700900' || lpad((n % 1000)::text, 3, '0'), CASE WHEN n BETWEEN 901 AND 1000 THEN now() END,
                    (CASE WHEN n <= 900 THEN 'delivered' WHEN n <= 1000 THEN 'failed' ELSE 'sent' END)::whatsapp_logs.status
             FROM generate_series(1, 2500) AS n
             """
