@@ -163,34 +163,18 @@ def _check_kept(dsn: str, sids: list[str]) -> None:
 
 
 def _granian(app: str, threads: int) -> list[str]:
-    words = [
-        "granian",
-        "--interface",
-        "wsgi",
-        "--host",
-        "127.0.0.1",
-        "--workers",
-        str(WORKERS),
-        "--backpressure",
-        "128",
-    ]
-    words += [
-        "--blocking-threads",
-        str(threads),
-        "--log-level",
-        "error",
-        "--port",
-        "{port}",
-        f"benches.rivals.{app}:app",
-    ]
-    return [sys.executable, "-m", *words]
+    return _served_by_granian("wsgi", f"benches.rivals.{app}:app", "--blocking-threads", str(threads))
 
 
 def _receiver() -> list[str]:
+    return _served_by_granian("rsgi", "whatsapp_logs.web.receiver:app")
+
+
+def _served_by_granian(interface: str, app: str, *more: str) -> list[str]:
     words = [
         "granian",
         "--interface",
-        "rsgi",
+        interface,
         "--host",
         "127.0.0.1",
         "--workers",
@@ -198,8 +182,7 @@ def _receiver() -> list[str]:
         "--backpressure",
         "128",
     ]
-    words += ["--log-level", "error", "--port", "{port}", "whatsapp_logs.web.receiver:app"]
-    return [sys.executable, "-m", *words]
+    return [sys.executable, "-m", *words, "--log-level", "error", "--port", "{port}", *more, app]
 
 
 def _gunicorn(app: str) -> list[str]:
