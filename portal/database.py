@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import selectors
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,9 +77,9 @@ def _check(conn: _Pooled) -> None:
 
 
 def _has_news(conn: Connection) -> bool:
-    poll = select.poll()
-    poll.register(conn.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    with selectors.DefaultSelector() as selector:
+        selector.register(conn.fileno(), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def close(app: Flask) -> None:

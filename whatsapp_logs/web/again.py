@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 
-from whatsapp_logs.errors import DatabaseAway, ServiceNotAvailable
+from whatsapp_logs.errors import WhatsAppLogsError
 from whatsapp_logs.web.asking import Asked
 
 if TYPE_CHECKING:
@@ -88,6 +88,6 @@ class SameAgain:
             return False
         try:
             digest, state = self._extension.news.look(self._extension.service, answer.told.asked)
-        except (DatabaseAway, ServiceNotAvailable):  # the application says so, to whom it concerns
+        except WhatsAppLogsError:  # the application says so, to whom it concerns
             return False
         return (digest, state) == (answer.told.seen, answer.told.state)
