@@ -38,6 +38,31 @@ CREATE TYPE whatsapp_logs.procrastinate_job_status AS ENUM (
     'aborted'
 );
 
+CREATE TABLE whatsapp_logs.accesses (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    person text NOT NULL,
+    act text NOT NULL,
+    message_id bigint,
+    subjects text[] DEFAULT '{}'::text[] NOT NULL,
+    about jsonb DEFAULT '{}'::jsonb NOT NULL,
+    address text,
+    CONSTRAINT accesses_pkey PRIMARY KEY (id),
+    CONSTRAINT accesses_act_check CHECK ((act = ANY (ARRAY['opened'::text, 'document'::text, 'link'::text, 'searched'::text, 'listed'::text, 'exported'::text, 'access_log'::text])))
+);
+CREATE INDEX accesses_at ON whatsapp_logs.accesses USING btree (at DESC, id DESC);
+    -- A page of the access log, newest first.
+CREATE INDEX accesses_exported ON whatsapp_logs.accesses USING btree (at) WHERE (act = 'exported'::text);
+    -- Which exports may have held somebody's messages.
+CREATE INDEX accesses_message ON whatsapp_logs.accesses USING btree (message_id, at DESC) WHERE (message_id IS NOT NULL);
+    -- Who has opened this message.
+CREATE INDEX accesses_person ON whatsapp_logs.accesses USING btree (person, at DESC, id DESC);
+    -- What has somebody looked at; and has the same look just been written down?
+CREATE INDEX accesses_subjects ON whatsapp_logs.accesses USING gin (subjects);
+    -- Who has looked at this client's messages, this policy's, this number's.
+CREATE TRIGGER keep_accesses BEFORE DELETE OR UPDATE ON whatsapp_logs.accesses FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+CREATE TRIGGER keep_all_accesses BEFORE TRUNCATE ON whatsapp_logs.accesses FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+
 CREATE TABLE whatsapp_logs.addresses (
     address text NOT NULL,
     digits text GENERATED ALWAYS AS (regexp_replace(address, '[^0-9]'::text, ''::text, 'g'::text)) STORED NOT NULL,
@@ -550,6 +575,14 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.is_twilio_sid(sid text)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN COALESCE((sid ~ '^(SM|MM)[0-9a-fA-F]{32}$'::text), false);
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.keep_accesses()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'whatsapp_logs.accesses is append-only: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.keep_old_row()
  RETURNS trigger

@@ -46,7 +46,7 @@ def show(policy_id: int) -> str:
 
 
 @policies.get("/<int:policy_id>/document.pdf")
-@requires(Right.NUMBERS)
+@requires(Right.TEXTS)
 def document(policy_id: int) -> Response:
     """The policy schedule, to read in the browser."""
     policy = _found(policy_id)

@@ -83,7 +83,7 @@ def remind(policy_id: int) -> Response | str | tuple[str, int]:
 
 
 @renewals.get("/documents/<int:document_id>")
-@requires(Right.NUMBERS)
+@requires(Right.TEXTS)
 def document(document_id: int) -> Response:
     """An uploaded document, always as a download: it is somebody else's content."""
     with database() as conn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from tests.spreadsheet import read_csv, read_xlsx
 from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Source, Status, StatusReport, WhatsAppService, phone
+from whatsapp_logs.access_log import AccessFilter
 from whatsapp_logs.errors import Busy, DatabaseAway, InvalidInput
 from whatsapp_logs.export import MAX_SHEET_ROWS, Reader, can_write_xlsx
 from whatsapp_logs.message import Inbound
@@ -291,6 +293,8 @@ def test_every_column_says_what_the_log_knows(service):
     )
     service.record([sent], source=Source.CALLBACK)
     row = read_csv(export(service))[0]
+    (mark,) = [title for title in row if title.startswith("Exported ")]
+    assert row.pop(mark) == ""
     created = service.message(message.id).created_at
     assert row == {
         "Time (UTC)": f"{created:%Y-%m-%d %H:%M:%S}",
@@ -399,7 +403,8 @@ def test_each_export_is_one_line_in_the_log_without_what_was_searched_for(servic
     left.close()
     whole, broken = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(
-        r"export csv by somebody: whole, \d+ messages in [\d.]+ s, filter: statuses, phone, numbers shown", whole
+        r"export csv by somebody: whole, \d+ messages in [\d.]+ s, filter: statuses, phone, numbers shown, texts shown",
+        whole,
     )
     assert "left by the reader, 500 messages" in broken
     assert "7700900" not in caplog.text
@@ -425,6 +430,7 @@ def test_the_command_writes_a_file(config: Config, service: WhatsAppService, tmp
     assert [row["Time (Europe/London)"] for row in read_csv([ran.stdout])] == ["2026-10-25 23:30:00"]
     assert read_csv([run("--status", "read").stdout]) == []
     assert len(read_xlsx([run("--format", "xlsx").stdout])) == 1
+    assert [look.person for look in service.accesses(AccessFilter())] == [f"{os.geteuid()} (command line)"] * 3
     refused = run("--since", "yesterday")
     assert (refused.returncode, refused.stdout) == (1, b"")
     assert "is not a day" in refused.stderr.decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -151,6 +152,7 @@ def _export(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if sys.stdout.isatty():
         parser.error("a file is meant: add > messages." + given.format)
+    from whatsapp_logs.access_log import Act, Look, asked
     from whatsapp_logs.export import Reader
     from whatsapp_logs.filters import MessageFilter
     from whatsapp_logs.service import WhatsAppService
@@ -159,7 +161,9 @@ def _export(arguments: Sequence[str]) -> int:
     zone = service.config.zone
     days = {"date_from": [given.since or ""], "date_to": [given.until or ""]}
     wanted = MessageFilter.from_query(days | {"status": given.status, "type": given.type}, zone=zone)
-    for block in service.export(wanted, Reader(name="command line", zone=zone), form=given.format):
+    person = f"{os.environ.get('USER') or os.geteuid()} (command line)"
+    service.note_access(Look(person=person, act=Act.EXPORTED, about=asked(wanted) | {"format": given.format}))
+    for block in service.export(wanted, Reader(name=person, zone=zone), form=given.format):
         sys.stdout.buffer.write(block)
     sys.stdout.flush()
     return 0

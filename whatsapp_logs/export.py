@@ -58,6 +58,7 @@ class Reader:
     name: str
     zone: ZoneInfo
     sees_numbers: bool = True
+    sees_texts: bool = True
     client_names: Names | None = None
     policy_names: Names | None = None
 
@@ -94,7 +95,7 @@ def csv_blocks(transactions: Transactions, wanted: MessageFilter, reader: Reader
         telling = telling_for(transactions, wanted, reader)
         clients = Naming(reader.client_names, to_id=csv_value, to_cell=csv_cell, or_id=False)
         policies = Naming(reader.policy_names, to_id=csv_value, to_cell=csv_cell, or_id=True)
-        head = _BYTE_ORDER_MARK + ",".join(column.title for column in exports.columns(telling)).encode() + b"\r\n"
+        head = _BYTE_ORDER_MARK + b",".join(csv_cell(column.title) for column in exports.columns(telling)) + b"\r\n"
         try:
             for lines in _pieces(transactions, exports.csv_lines, wanted, telling, piece=_PIECE):
                 named = with_names(lines, clients, policies) if telling.keys else lines
@@ -131,7 +132,9 @@ def telling_for(transactions: Transactions, wanted: MessageFilter, reader: Reade
             zone=reader.zone.key if exports.knows_zone(conn, reader.zone.key) else "UTC",
             now=datetime.now(UTC),
             direction=wanted.direction,
-            hides=not reader.sees_numbers,
+            hides_numbers=not reader.sees_numbers,
+            hides_texts=not reader.sees_texts,
+            reader=reader.name,
             keys=reader.client_names is not None or reader.policy_names is not None,
             types={name: wording.message_type(name) for name in counts.totals(conn).types},
             reasons={advice.code: advice.title for advice in all_codes()},
@@ -239,7 +242,7 @@ def _logged(form: str, wanted: MessageFilter, reader: Reader) -> Iterator[_Done]
         raise
     finally:
         log.info(
-            "export %s by %s: %s, %s messages in %.1f s, filter: %s, numbers %s",
+            "export %s by %s: %s, %s messages in %.1f s, filter: %s, numbers %s, texts %s",
             form,
             reader.name,
             end,
@@ -247,4 +250,5 @@ def _logged(form: str, wanted: MessageFilter, reader: Reader) -> Iterator[_Done]
             time.monotonic() - began,
             ", ".join(kinds) or "none",
             "shown" if reader.sees_numbers else "hidden",
+            "shown" if reader.sees_texts else "hidden",
         )

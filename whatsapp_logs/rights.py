@@ -12,19 +12,21 @@ class Right(StrEnum):
     """One thing a person may do. Every route declares the right it needs."""
 
     SEE = "see the log"
-    NUMBERS = "see full phone numbers and message texts"
+    NUMBERS = "see full phone numbers"
+    TEXTS = "see message texts and documents"
     REFRESH = "refresh statuses"
     SEND = "send messages"
     EXPORT = "export the log"
+    ACCESS_LOG = "see who has looked at what"
     ADMINISTER = "administer the log"
 
 
 ROLES: Mapping[str, frozenset[Right]] = MappingProxyType(
     {
         "administrator": frozenset(Right),
-        "agent": frozenset({Right.SEE, Right.NUMBERS, Right.REFRESH, Right.SEND}),
+        "agent": frozenset({Right.SEE, Right.NUMBERS, Right.TEXTS, Right.REFRESH, Right.SEND}),
         # Taking thousands of people's data away in a file is no part of an agent's day.
-        "compliance": frozenset({Right.SEE, Right.NUMBERS, Right.EXPORT}),
+        "compliance": frozenset({Right.SEE, Right.NUMBERS, Right.TEXTS, Right.EXPORT, Right.ACCESS_LOG}),
         "viewer": frozenset({Right.SEE}),
     }
 )

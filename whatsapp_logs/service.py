@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import alarms, bulk, export, overview, reconcile, refresh, self_test, send, settle, track
+from whatsapp_logs import access_log, alarms, bulk, export, overview, reconcile, refresh, self_test, send, settle, track
+from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -29,8 +30,8 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import (
+    accesses,
     counts,
     handover,
     health,
@@ -43,8 +44,10 @@ from whatsapp_logs.store import (
     related,
     status_events,
 )
+from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
+from whatsapp_logs.store.selection import portal_ids
 from whatsapp_logs.twilio.gateway import TwilioGateway
 
 T = TypeVar("T")
@@ -303,6 +306,31 @@ class WhatsAppService:
         """A stored document. Raises MessageNotFound."""
         with self.database.reading() as conn:
             return _found(media.get(conn, media_id), "This document is not in the log.")
+
+    # --- who has looked ---
+
+    def note_access(self, look: Look) -> None:
+        """Write down who looks at what, before it is shown. The same person's same look is written once in a quarter of an hour."""
+        with self.transaction() as conn:
+            accesses.write(conn, look)
+
+    def accesses(self, wanted: AccessFilter, *, before: Cursor | None = None, limit: int = 50) -> list[Access]:
+        """Looks, newest first; of a client: at its messages, for its numbers, and exports that held some. Changed by nobody."""
+        with self.database.reading() as conn:
+            whom: list[str] = []
+            if wanted.client_id:
+                with portal_ids(MessageFilter(client_id=wanted.client_id)):
+                    numbers, policies = accesses.of_client(conn, wanted.client_id)
+                whom = [f"client:{wanted.client_id}", *(f"policy:{policy}" for policy in policies)]
+                whom += access_log.numbers(self.config, numbers)
+            return accesses.page(conn, wanted, whom=whom, before=before, limit=limit)
+
+    def people_who_looked(self) -> list[str]:
+        """Everybody in the access log, by name."""
+        with self.database.reading() as conn:
+            return accesses.people(conn)
+
+    # --- the surroundings ---
 
     def server(self) -> health.Server:
         """The database server's version and clock, and the workers' last sign of life."""

@@ -48,7 +48,9 @@ class Telling:
     zone: str
     now: datetime
     direction: str
-    hides: bool  # numbers and texts, as for a viewer who may not see them
+    hides_numbers: bool
+    hides_texts: bool
+    reader: str  # who takes the file away
     keys: bool
     types: Mapping[str, str]
     reasons: Mapping[str, str]
@@ -77,15 +79,15 @@ def columns(telling: Telling) -> list[Column]:
     """The file's columns in their order; the last two are the row's place in the list."""
     inbound = telling.direction == "inbound"
     client = _CLIENT_OF_INBOUND if inbound else "m.client_id::text"
-    body, document = ("%(hidden)s", "NULL") if telling.hides else ("m.body", "m.media_filename")
+    body, document = ("%(hidden)s", "NULL") if telling.hides_texts else ("m.body", "m.media_filename")
     keys = [Column("Client", client), Column("Policy", "m.policy_id::text")] if telling.keys else []
     return [
         _time("Time", "m.created_at", telling),
         *keys,
-        Column("Sender" if inbound else "Recipient", _address(inbound, hides=telling.hides), _ADDRESS),
+        Column("Sender" if inbound else "Recipient", _address(inbound, hides=telling.hides_numbers), _ADDRESS),
         Column("Type", "COALESCE(%(type_words)s::jsonb ->> m.message_type, m.message_type)", _TEXT),
         Column("Status", _STATUS),
-        Column("Reason", _reason(hides=telling.hides), _TEXT),
+        Column("Reason", _reason(hides=telling.hides_numbers), _TEXT),
         Column("Message", body, _TEXT),
         Column("Document", document, _TEXT),
         *(_time(title, f"m.{title.lower()}_at", telling) for title in ("Sent", "Delivered", "Read", "Failed")),
@@ -98,6 +100,8 @@ def columns(telling: Telling) -> list[Column]:
         Column("Template", "COALESCE(m.template_name, m.template_sid)", _TEXT),
         Column("Created by", "m.created_by", _TEXT),
         Column("Sent again as", _SENT_AGAIN_AS),
+        # Who took it away, and when: a column without values, so that every line from the second on is a message.
+        Column(f"Exported {telling.now:%Y-%m-%d %H:%M} UTC by {telling.reader}", "NULL::text"),
         Column("Message SID", "m.provider_id", _TEXT),
         Column("Log id", "m.id"),
         Column("Exact time (UTC)", """to_char(m.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""),

@@ -17,7 +17,7 @@ from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import Message, ProviderMessage
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store.refreshes import Refresh
-from whatsapp_logs.web import current, exports
+from whatsapp_logs.web import current, exports, looks
 from whatsapp_logs.web.access import public, requires, viewer
 from whatsapp_logs.web.api_models import (
     Details,
@@ -97,6 +97,7 @@ def message_details(message_sid: str) -> Details:
     """One message whole: from Twilio if it answers quickly, else from the log's own rows; `source` says which."""
     service = current.service()
     message = service.message_by_sid(message_sid.replace("\0", ""))
+    looks.at_message(message)
     events = service.timeline(message.id)
     live, note = _ask_twilio(message)
     return Details(message=MessageDetails.whole(message, events, viewer=viewer(), live=live, note=note))
@@ -113,9 +114,9 @@ def messages() -> Messages:
     """One page of the log, newest first."""
     limit, page = _whole_number("limit", 50, at_most=200), _whole_number("page", 1, at_most=_MAX_OLD_PAGE)
     here = asked()
-    found = current.service().page(
-        _with_phone(here.wanted), before=here.before, after=here.after, offset=(page - 1) * limit, limit=limit
-    )
+    wanted = _with_phone(here.wanted)
+    looks.at_list(wanted)
+    found = current.service().page(wanted, before=here.before, after=here.after, offset=(page - 1) * limit, limit=limit)
     return Messages(
         messages=[MessageRow.of(message, viewer=viewer()) for message in found.messages],
         next_cursor=found.older.encode() if found.older else None,

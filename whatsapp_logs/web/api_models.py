@@ -267,12 +267,12 @@ class Stats(Shape):
 
 
 def _fields(message: Message, viewer: Viewer) -> dict[str, object]:
-    sees_all = viewer.may(Right.NUMBERS)
+    sees_numbers, sees_texts = viewer.may(Right.NUMBERS), viewer.may(Right.TEXTS)
     inbound = message.direction == "inbound"
     to, sender = _as_twilio(message.recipient, message.channel), _as_twilio(message.sender, message.channel)
-    if not sees_all and inbound:
+    if not sees_numbers and inbound:
         sender = message.sender and phone.masked(message.sender)
-    elif not sees_all:
+    elif not sees_numbers:
         to = phone.masked(message.recipient)
     return {
         "log_id": message.id,
@@ -282,8 +282,8 @@ def _fields(message: Message, viewer: Viewer) -> dict[str, object]:
         "message_type": message.message_type,
         "to": to,
         "from": sender,
-        "body": message.body if sees_all else None,
-        "masked": not sees_all,
+        "body": message.body if sees_texts else None,
+        "masked": not (sees_numbers and sees_texts),
         "error_code": message.error_code,
         "error_message": _shown(message.error_message, viewer),
         "price": None if message.price is None else f"{message.price:f}",

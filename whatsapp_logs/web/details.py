@@ -13,13 +13,14 @@ from flask import Blueprint, Response, g, redirect, render_template, request, ur
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs import phone
+from whatsapp_logs.access_log import Act
 from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.message import Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
 from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
-from whatsapp_logs.web import current, timeline, words
+from whatsapp_logs.web import current, looks, timeline, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice, take_notice
 
@@ -51,12 +52,13 @@ def message(message_id: int) -> str | Response:
     return _render(shown, seen=seen, notice=take_notice())
 
 
-@requires(Right.NUMBERS)
+@requires(Right.TEXTS)
 def document(message_id: int) -> Response:
     """The document that went with the message."""
     shown = _message(message_id)
     if shown.media_id is None:
         raise MessageNotFound("This message has no document.")
+    looks.at_message(shown, Act.DOCUMENT)
     file = current.service().document(shown.media_id)
     inline = file.content_type in _SHOWN_INLINE
     response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
@@ -131,6 +133,7 @@ def resend(message_id: int) -> str | BaseResponse:
 
 def _question(name: str, shown: Message, **more: Any) -> str:
     """What will happen, and the button that does it: in place for a script, else as a page."""
+    looks.at_message(shown)
     template = f"_{name}.html" if "HX-Request" in request.headers else f"{name}.html"
     return render_template(f"whatsapp_logs/{template}", message=shown, **more, **words.names([shown]))
 
@@ -217,6 +220,7 @@ def _file_name(name: str) -> str:
 
 
 def _render(shown: Message, **more: Any) -> str:
+    looks.at_message(shown)
     now: datetime = g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
     template = "_message.html" if "HX-Request" in request.headers else "message.html"
     advice, correction = None if shown.is_contradicted else explain(shown.error_code), _correction(shown)

@@ -11,7 +11,7 @@ from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.export import CSV, XLSX, Reader
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import current
+from whatsapp_logs.web import current, looks
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.asking import asked
 
@@ -37,6 +37,7 @@ def download(wanted: MessageFilter) -> Response:
     form = request.args.get("format", "").strip().lower() or CSV
     if form not in MEDIA_TYPES:
         raise InvalidInput("format", "A file is csv or xlsx.")
+    looks.at_file(wanted, form=form)
     blocks = current.service().export(wanted, _reader(wanted), form=form)
     first = next(blocks)  # an error in it is a page, not a file
     response = Response(stream_with_context(chain([first], blocks)), content_type=MEDIA_TYPES[form])
@@ -53,6 +54,7 @@ def _reader(wanted: MessageFilter) -> Reader:
         name=person.name,
         zone=wanted.zone,
         sees_numbers=person.may(Right.NUMBERS),
+        sees_texts=person.may(Right.TEXTS),
         client_names=extension.client_names if extension.has_names else None,
         policy_names=extension.policy_names if extension.has_names else None,
     )

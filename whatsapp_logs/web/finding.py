@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whatsapp_logs.errors import InvalidInput
-from whatsapp_logs.web import current
+from whatsapp_logs.web import current, looks
 from whatsapp_logs.web.asking import Asked
 
 _MAX_TEXT = 100
@@ -33,6 +33,7 @@ def choices(here: Asked, text: str) -> list[Choice]:
         raise InvalidInput(
             "whom", f"No client or policy is called “{text[:40]}”. Try the surname alone, or part of the number."
         )
+    looks.at_names(text, clients, policies)
     client_names = extension.client_names(clients) if clients else {}
     policy_names = extension.policy_names(policies) if policies else {}
     meant = [

@@ -12,7 +12,7 @@ from werkzeug.http import dump_options_header
 from whatsapp_logs import links
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.message import MediaFile
-from whatsapp_logs.web import current
+from whatsapp_logs.web import current, looks
 from whatsapp_logs.web.access import proves_itself
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def document(token: str) -> Response:
     except (InvalidInput, MessageNotFound) as error:
         log.warning("document link refused (%s) from %s", error, request.remote_addr)
         raise MessageNotFound("There is no document at this address.") from error
+    looks.by_link(media_id)
     log.info("document %s opened by %s", media_id, request.remote_addr)
     return _answer(file)
 

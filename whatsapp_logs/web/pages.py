@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import again, current, details, finding, listing, refreshes, widgets, words
+from whatsapp_logs.web import accesses, again, current, details, finding, listing, looks, refreshes, widgets, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
@@ -26,6 +26,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule("/whatsapp_logs", "search", search, methods=["POST"])
     blueprint.add_url_rule(again.LIVE_PATH, "live", live)
     blueprint.add_url_rule("/whatsapp_logs/unmatched", "unmatched", unmatched)
+    accesses.register(blueprint)
     details.register(blueprint)
     refreshes.register(blueprint)
     widgets.register_live(blueprint)
@@ -85,6 +86,7 @@ def unmatched() -> str:
 
 
 def _render(template: str, found: listing.Listing, **more: Any) -> str:
+    looks.at_list(found.asked.wanted)
     g.whatsapp_logs_now = found.now
     names = words.names(found.rows, wanted=found.asked.wanted)
     named = {name: names[name] for name in ("clients", "policies", "client_of", "sent_again")}

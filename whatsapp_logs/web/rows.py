@@ -69,7 +69,13 @@ class Rows:
         sent_again: Mapping[int, int],
     ) -> list[Drawn]:
         """The rows of these messages, as this viewer may see them; the names are what `words.names` tells."""
-        seen_as = (words.zone.key, words.now.astimezone(words.zone).date(), words.sees_numbers, words.message_url(0))
+        seen_as = (
+            words.zone.key,
+            words.now.astimezone(words.zone).date(),
+            words.sees_numbers,
+            words.sees_texts,
+            words.message_url(0),
+        )
         drawn = []
         for message in messages:
             who = clients.get(client_of(message) or "", "")
@@ -117,6 +123,6 @@ def _row(
         again=again,
         again_url=words.message_url(again) if again is not None else "",
         policy=policy,
-        file_icon=icons()["file"] if message.media_filename and words.sees_numbers else Markup(""),
-        text=text if words.sees_numbers else wording.TEXT_HIDDEN,
+        file_icon=icons()["file"] if message.media_filename and words.sees_texts else Markup(""),
+        text=text if words.sees_texts else wording.TEXT_HIDDEN,
     )

@@ -16,7 +16,7 @@ from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.store.messages import Page
-from whatsapp_logs.web import asking, current, listing, words
+from whatsapp_logs.web import asking, current, listing, looks, words
 from whatsapp_logs.web.access import requires, viewer
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def whatsapp_logs_messages(
 ) -> Markup:
     """The latest messages of a client or a policy, kept up to date while they are looked at, and the way to all of them."""
     client, policy = ("" if one is None else str(one) for one in (client_id, policy_id))
-    return _drawn("_messages.html", lambda person: _latest(person, client=client, policy=policy, limit=limit))
+    return _drawn("_messages.html", lambda person: _seen(_latest(person, client=client, policy=policy, limit=limit)))
 
 
 @requires(Right.SEE)
@@ -57,7 +57,7 @@ def latest() -> str | Response:
     found = _latest(viewer(), client=here.wanted.client_id, policy=here.wanted.policy_id, limit=limit)
     if request.args.get("seen") == found["seen"]:
         return Response(status=204)
-    return render_template("whatsapp_logs/_messages.html", **found, **words.names(found["rows"]))
+    return render_template("whatsapp_logs/_messages.html", **_seen(found), **words.names(found["rows"]))
 
 
 def _figures(person: Viewer) -> dict[str, Any]:
@@ -72,6 +72,12 @@ def _figures(person: Viewer) -> dict[str, Any]:
         "everything": asking.Asked(wanted=MessageFilter(zone=zone)),
         "rows": service.page(MessageFilter(statuses=tuple(FAILURES)), limit=_LAST_FAILURES).messages,
     }
+
+
+def _seen(found: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of somebody, once that is written down."""
+    looks.at_list(found["everything"].wanted)
+    return found
 
 
 def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str, Any]:

@@ -34,9 +34,11 @@ class Words:
         self.zone = asking.zone(person)
         self.now: datetime = g.get("whatsapp_logs_now") or datetime.now(UTC)
         self.sees_numbers = person.may(Right.NUMBERS)
+        self.sees_texts = person.may(Right.TEXTS)
         self.may_refresh = person.may(Right.REFRESH)
         self.may_send = person.may(Right.SEND)
         self.may_export = person.may(Right.EXPORT)
+        self.may_see_looks = person.may(Right.ACCESS_LOG)
 
     def message_url(self, message_id: int) -> str:
         """Where a message's page is. The way there is asked for once, not for each row."""
