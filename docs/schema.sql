@@ -72,6 +72,23 @@ CREATE TABLE whatsapp_logs.addresses (
 CREATE INDEX addresses_grams ON whatsapp_logs.addresses USING gin (grams);
     -- Which numbers contain these digits?
 
+CREATE TABLE whatsapp_logs.api_tokens (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    name text NOT NULL,
+    token_hash bytea NOT NULL,
+    rights text[] NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone,
+    last_used_from text,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    CONSTRAINT api_tokens_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX api_tokens_hash ON whatsapp_logs.api_tokens USING btree (token_hash);
+    -- Whose token a call carries.
+
 CREATE TABLE whatsapp_logs.count_deltas (
     day date NOT NULL,
     direction text NOT NULL,

@@ -11,8 +11,22 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import access_log, alarms, bulk, export, overview, reconcile, refresh, self_test, send, settle, track
+from whatsapp_logs import (
+    access_log,
+    alarms,
+    api_tokens,
+    bulk,
+    export,
+    overview,
+    reconcile,
+    refresh,
+    self_test,
+    send,
+    settle,
+    track,
+)
 from whatsapp_logs.access_log import Access, AccessFilter, Look
+from whatsapp_logs.api_tokens import ApiToken
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
@@ -30,6 +44,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
+from whatsapp_logs.rights import Right
 from whatsapp_logs.store import (
     accesses,
     counts,
@@ -45,6 +60,7 @@ from whatsapp_logs.store import (
     status_events,
 )
 from whatsapp_logs.store import alarms as readings
+from whatsapp_logs.store import api_tokens as tokens
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
 from whatsapp_logs.store.selection import portal_ids
@@ -329,6 +345,40 @@ class WhatsAppService:
         """Everybody in the access log, by name."""
         with self.database.reading() as conn:
             return accesses.people(conn)
+
+    # --- programs that read ---
+
+    def make_api_token(self, *, name: str, rights: frozenset[Right], created_by: str, lasts: timedelta) -> str:
+        """A new token for the API. It is returned once; here only its hash is kept."""
+        token = api_tokens.make()
+        with self.transaction() as conn:
+            tokens.insert(
+                conn,
+                name=name,
+                token_hash=api_tokens.hashed(token),
+                rights=rights,
+                created_by=created_by,
+                lasts=lasts,
+            )
+        return token
+
+    def api_tokens(self) -> list[ApiToken]:
+        """Every token, those that still work first."""
+        with self.database.reading() as conn:
+            return tokens.all_of_them(conn)
+
+    def revoke_api_token(self, token_id: int, *, revoked_by: str) -> bool:
+        """End a token; False when there is none that still works."""
+        with self.transaction() as conn:
+            return tokens.revoke(conn, token_id, revoked_by=revoked_by)
+
+    def use_api_token(self, token: str, *, address: str | None) -> ApiToken | None:
+        """The token that a call carries, and that it was used; None for one that is expired, ended or made up."""
+        with self.database.reading() as conn:
+            found = tokens.find(conn, api_tokens.hashed(token))
+            if found is not None and tokens.is_worth_noting(found, datetime.now(UTC)):
+                tokens.note_use(conn, found, address=address)
+        return found
 
     # --- the surroundings ---
 

@@ -17,6 +17,7 @@ from flask import Flask, request
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SENDER, make_portal
 from tests.web.twilio_calls import CUSTOMER, Twilio, WithReceiver, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Draft, Message, Status, WhatsAppService
+from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE
 from whatsapp_logs.web.receiver import Receiver
 
 CALLBACK = "/whatsapp/status_callback"
@@ -168,6 +169,15 @@ class TestWhoIsRefused:
         while not service.readings().refused and time.monotonic() < deadline:
             time.sleep(0.05)
         assert service.readings().refused == {"signature wrong": 20}
+
+    def test_a_stranger_is_asked_to_wait_and_twilio_never_from_the_same_address(self, twilio, sent):
+        strangers = [
+            twilio.post(CALLBACK, status_form(sid(1), "read"), headers={"X-Twilio-Signature": "x"})
+            for _ in range(UNPROVEN_PER_MINUTE + 20)
+        ]
+        assert {answer.status_code for answer in strangers} == {403, 429}
+        assert int(strangers[-1].headers["Retry-After"]) > 0
+        assert twilio.report(sid(1), "delivered", message=sent.id).status_code == 204
 
     def test_fault_3_each_part_of_a_signed_callback_flipped_in_turn_is_refused(self, config, service, twilio, sent):
         form = status_form(sid(1), "read", ErrorCode="", ErrorMessage="a b")

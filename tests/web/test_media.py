@@ -14,6 +14,7 @@ from tests.web.twilio_calls import CUSTOMER
 from whatsapp_logs import Config, Draft, MediaFile, Template, WhatsAppService, links
 from whatsapp_logs.errors import MessageNotFound
 from whatsapp_logs.twilio.simulator import POLICY_DOCUMENT_BY_PATH
+from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE
 
 PDF = b"%PDF-1.7 a policy of nobody"
 
@@ -113,7 +114,15 @@ def test_each_letter_of_the_token_counts(client, link):
     start = path.rindex("/") + 1
     for place in range(start, len(path) - 1):  # the last letter carries spare bits
         swapped = path[:place] + ("a" if path[place] != "a" else "b") + path[place + 1 :]
-        assert client.get(swapped).status_code == 404, place
+        assert client.get(swapped).status_code in (404, 429), place
+    assert client.get(path).status_code == 200  # whoever has a link is no stranger
+
+
+def test_fault_26_who_guesses_links_is_asked_to_wait_and_fills_no_log(client, caplog):
+    answers = [client.get(f"/whatsapp/media/guess-{n}") for n in range(UNPROVEN_PER_MINUTE + 20)]
+    assert {answer.status_code for answer in answers} == {404, 429}
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert len(caplog.records) < UNPROVEN_PER_MINUTE + 10
 
 
 def test_a_link_ends_after_its_time(service, link):

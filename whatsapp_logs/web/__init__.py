@@ -22,9 +22,11 @@ from whatsapp_logs.web import (
     pages,
     probes,
     reconciliations,
+    tokens,
     widgets,
 )
 from whatsapp_logs.web.again import SameAgain
+from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit
 from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals
 from whatsapp_logs.web.rows import Rows
@@ -72,6 +74,8 @@ class WhatsAppLogs:
         self.find: Find | None = None
         self.simulator_url: str | None = None
         self.news, self.strip, self.rows = News(), Strip(), Rows()
+        self.calls_of_tokens = Limit(access.TOKEN_CALLS_PER_MINUTE)
+        self.unproven_calls = Limit(UNPROVEN_PER_MINUTE)
         self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
     @property
@@ -135,6 +139,7 @@ class WhatsAppLogs:
         exports.register(people)
         health.register(people)
         reconciliations.register(people)
+        tokens.register(people)
         api.register(people)
         errors.register(people)
 

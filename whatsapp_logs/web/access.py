@@ -9,12 +9,16 @@ from flask import Flask, current_app, g, request
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from wtforms import ValidationError
 
+from whatsapp_logs.api_tokens import PREFIX
 from whatsapp_logs.errors import InvalidInput, NotAllowed, WhatsAppLogsError
 from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.web.limits import TooMany
 
 View = TypeVar("View", bound=Callable[..., Any])
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MARK = "whatsapp_logs_requires"
+_API = "/api/"
+TOKEN_CALLS_PER_MINUTE = 300
 
 
 class NotSignedIn(WhatsAppLogsError):
@@ -71,13 +75,14 @@ def check_request(current_user: Callable[[], Viewer | None]) -> None:
     needed = getattr(current_app.view_functions[request.endpoint], _MARK, None)
     if needed == "public":
         return
-    person = current_user()
+    token = _bearer() if request.path.startswith(_API) else ""
+    person = _program(token) if token else current_user()
     if person is None:
         raise NotSignedIn()
     g.whatsapp_logs_viewer = person
     if not isinstance(needed, Right) or not person.may(needed):
         raise NotAllowed(f"You have not been given the right to {needed}. Ask your administrator.")
-    if request.method not in _SAFE_METHODS:
+    if request.method not in _SAFE_METHODS and not token:  # no browser sends a token by itself
         _check_csrf()
 
 
@@ -89,6 +94,25 @@ def viewer() -> Viewer:
 def csrf_token() -> str:
     """The token a form carries in `csrf_token` or a script in the header `X-CSRFToken`."""
     return str(generate_csrf())
+
+
+def _bearer() -> str:
+    """The token of the header Authorization; empty without one of ours."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip().startswith(PREFIX) else ""
+
+
+def _program(token: str) -> Viewer:
+    """The program that calls. Raises NotSignedIn, or TooMany for one that calls too often."""
+    extension = current_app.extensions["whatsapp_logs"]
+    found = extension.service.use_api_token(token, address=request.remote_addr)
+    if found is None:
+        raise NotSignedIn("This token has expired or was ended. Ask an administrator for a new one.")
+    wait_s = extension.calls_of_tokens.take(found.id)
+    if wait_s:
+        raise TooMany(f"This token calls too often: {TOKEN_CALLS_PER_MINUTE} calls a minute.", retry_after_s=wait_s)
+    viewer: Viewer = found.viewer
+    return viewer
 
 
 def _check_csrf() -> None:

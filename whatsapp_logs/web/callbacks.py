@@ -14,6 +14,7 @@ from whatsapp_logs.twilio import callback
 from whatsapp_logs.twilio.signature import Form
 from whatsapp_logs.web import current
 from whatsapp_logs.web.access import proves_itself
+from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ _NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 def register(blueprint: Blueprint) -> None:
-    """Add the routes. There is no limit by address: Twilio's own bursts come from a few."""
+    """Add the routes. A limit by address is for calls that prove nothing: Twilio's own bursts come from a few."""
     blueprint.add_url_rule(links.STATUS_CALLBACK_PATH, view_func=status_callback, methods=["POST"])
     blueprint.add_url_rule(links.INBOUND_PATH, view_func=inbound, methods=["POST"])
     blueprint.register_error_handler(RequestEntityTooLarge, _too_large)
@@ -81,6 +82,8 @@ def _signed_form(path: str) -> Form:
     except callback.NotTwilio as refusal:
         if current.extension().refusals.add(path, refusal.reason):
             log.warning("refused calls: %s, %s, the first from %s", path, refusal.reason, request.remote_addr)
+        if wait_s := current.extension().unproven_calls.take(request.remote_addr):
+            raise TooMany(f"{refusal} Too many calls of that kind.", retry_after_s=wait_s) from refusal
         raise
 
 

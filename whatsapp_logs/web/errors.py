@@ -16,12 +16,14 @@ from whatsapp_logs.errors import (
     WhatsAppLogsError,
 )
 from whatsapp_logs.web.access import NotSignedIn
+from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
 
 # The first entry that fits wins.
 _HTTP: tuple[tuple[type[WhatsAppLogsError], int, str], ...] = (
     (NotSignedIn, 401, "Please sign in"),
+    (TooMany, 429, "Too many calls"),
     (NotAllowed, 403, "Not allowed"),
     (MessageNotFound, 404, "Not found"),
     (InvalidInput, 400, "This cannot be used"),
@@ -55,6 +57,10 @@ def answer(error: WhatsAppLogsError) -> Any:
         response.status_code = status
     else:
         response = _page(error, status, title)
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if status == 401 and request.path.startswith("/api/"):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

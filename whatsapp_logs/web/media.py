@@ -14,6 +14,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.message import MediaFile
 from whatsapp_logs.web import current, looks
 from whatsapp_logs.web.access import proves_itself
+from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ def document(token: str) -> Response:
         media_id = links.read_media_token(service.config, token)
         file = service.document(media_id)
     except (InvalidInput, MessageNotFound) as error:
+        if wait_s := current.extension().unproven_calls.take(request.remote_addr):
+            raise TooMany("Too many links that open nothing.", retry_after_s=wait_s) from error
         log.warning("document link refused (%s) from %s", error, request.remote_addr)
         raise MessageNotFound("There is no document at this address.") from error
     looks.by_link(media_id)

@@ -16,8 +16,9 @@ from whatsapp_logs.web.api_models import Problem
 _SCHEMAS = "#/components/schemas/"
 _VERSION = "1.2.0"  # of the specification whose shapes these are
 _INTRODUCTION = (
-    "Every WhatsApp message of the office, from queued to read. Requests carry the portal's session cookie; a change also carries "
-    "the session's CSRF token in the header X-CSRFToken. `success` says whether it was done, `message` says the rest in words."
+    "Every WhatsApp message of the office, from queued to read. Programs send their token as Authorization: Bearer. Browsers send "
+    "the portal's session cookie; with it, a change also carries the session's CSRF token in the header X-CSRFToken. "
+    "`success` says whether it was done, `message` says the rest in words."
 )
 
 
@@ -64,6 +65,7 @@ def describe(operations: Sequence[Operation], *, server: str) -> dict[str, Any]:
             "schemas": definitions.get("$defs", {}),
             "securitySchemes": {
                 "session": {"type": "apiKey", "in": "cookie", "name": "session", "description": "The portal's sign-in"},
+                "token": {"type": "http", "scheme": "bearer", "description": "A token of the page “API tokens”"},
                 "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRFToken"},
             },
         },
@@ -88,7 +90,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
     if operation.right is not None:
         described["description"] = f"Needs the right to {operation.right}."
-    for status in sorted({*operation.problems, *((401, 403, 503) if operation.right else ())}):
+    for status in sorted({*operation.problems, *((401, 403, 429, 503) if operation.right else ())}):
         described["responses"][str(status)] = _response(HTTPStatus(status).phrase, Problem)
     parameters = [*_path_parameters(operation), *_query_parameters(operation)]
     if parameters:
@@ -103,7 +105,8 @@ def _described(operation: Operation) -> dict[str, Any]:
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
     if operation.right is None:
         return []
-    return [{"session": [], "csrf": []}] if operation.method == "POST" else [{"session": []}]
+    browser: dict[str, list[str]] = {"session": [], "csrf": []} if operation.method == "POST" else {"session": []}
+    return [{"token": []}, browser]
 
 
 def _response(description: str, model: type[BaseModel] | None) -> dict[str, Any]:

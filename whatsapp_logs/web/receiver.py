@@ -22,6 +22,7 @@ from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.twilio import callback
 from whatsapp_logs.twilio.signature import Form
 from whatsapp_logs.web.errors import RETRY_AFTER_S, http_status
+from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit, TooMany
 from whatsapp_logs.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Receiver:
     def __init__(self, service: WhatsAppService | None = None) -> None:
         self._service = service
         self._refusals = Refusals(lambda calls: self._ready().count_refused(calls))
+        self._unproven = Limit(UNPROVEN_PER_MINUTE)
         self._waiting: list[tuple[StatusReport, asyncio.Future[Recorded]]] = []
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -59,19 +61,21 @@ class Receiver:
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         """Answer one call."""
+        wait_s = 0
         try:
             status, text = await self._answer(scope, protocol)
         except _TooLarge:
             status, text = 413, "The form is too large."
         except WhatsAppLogsError as error:
             status, text = http_status(error)[0], str(error)
+            wait_s = error.retry_after_s if isinstance(error, TooMany) else RETRY_AFTER_S if status == 503 else 0
             if status >= 500:
                 log.error("POST %s: %s", scope.path, error)
         if not text:
             protocol.response_empty(status, [])
             return
         headers = [("content-type", "text/plain; charset=utf-8")]
-        headers += [("retry-after", str(RETRY_AFTER_S))] if status == 503 else []
+        headers += [("retry-after", str(wait_s))] if wait_s else []
         protocol.response_str(status, headers, text)
 
     async def _answer(self, scope: Scope, protocol: Any) -> tuple[int, str]:
@@ -98,9 +102,11 @@ class Receiver:
                 header=lambda name: scope.headers.get(name.lower()),
             )
         except callback.NotTwilio as refusal:
+            address = scope.client.rpartition(":")[0]
             if self._refusals.add(links.STATUS_CALLBACK_PATH, refusal.reason):
-                address = scope.client.rpartition(":")[0]
                 log.warning("refused calls: %s, %s, the first from %s", scope.path, refusal.reason, address)
+            if wait_s := self._unproven.take(address):
+                raise TooMany(f"{refusal} Too many calls of that kind.", retry_after_s=wait_s) from refusal
             raise
 
     def _record(self, report: StatusReport) -> asyncio.Future[Recorded]:

@@ -38,6 +38,7 @@ class Words:
         self.may_refresh = person.may(Right.REFRESH)
         self.may_send = person.may(Right.SEND)
         self.may_export = person.may(Right.EXPORT)
+        self.may_administer = person.may(Right.ADMINISTER)
         self.may_see_looks = person.may(Right.ACCESS_LOG)
 
     def message_url(self, message_id: int) -> str:
