@@ -117,6 +117,12 @@ CREATE TABLE whatsapp_logs.counts (
     CONSTRAINT counts_pkey PRIMARY KEY (day, direction, channel, message_type, status)
 );
 
+CREATE TABLE whatsapp_logs.granted_roles (
+    role name NOT NULL,
+    granted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT granted_roles_pkey PRIMARY KEY (role)
+);
+
 CREATE TABLE whatsapp_logs.media (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     content bytea NOT NULL,
@@ -438,6 +444,8 @@ RETURN regexp_replace(address, '[^0-9]'::text, ''::text, 'g'::text);
 CREATE OR REPLACE FUNCTION whatsapp_logs.fold(ids bigint[])
  RETURNS SETOF bigint
  LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     -- A message's state is the fold over all its events: the greatest status, each time once. Returns the ids whose state moved.
     WITH told AS (
@@ -552,6 +560,40 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.grams(digits text)
  IMMUTABLE PARALLEL SAFE
 RETURN ARRAY(SELECT DISTINCT substr(grams.digits, place.place, 3) AS substr FROM generate_series(1, (length(grams.digits) - 2)) place(place));
 
+CREATE OR REPLACE FUNCTION whatsapp_logs.grant_to(wanted name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    found   record;
+    allowed text;
+BEGIN
+    INSERT INTO whatsapp_logs.granted_roles (role) VALUES (wanted) ON CONFLICT DO NOTHING;
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA whatsapp_logs FROM %I', wanted);
+    EXECUTE format('GRANT USAGE ON SCHEMA whatsapp_logs TO %I', wanted);
+    FOR found IN SELECT oid, relname FROM pg_class WHERE relnamespace = 'whatsapp_logs'::regnamespace AND relkind IN ('r', 'p') LOOP
+        allowed := CASE
+            WHEN found.relname IN ('migrations', 'granted_roles') THEN 'SELECT'
+            WHEN found.relname IN ('status_events', 'accesses') THEN 'SELECT, INSERT'
+            WHEN found.relname LIKE 'procrastinate%' OR found.relname IN (
+                'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests'
+            ) THEN 'SELECT, INSERT, UPDATE, DELETE'
+            ELSE 'SELECT, INSERT, UPDATE'
+        END;
+        EXECUTE format('GRANT %s ON whatsapp_logs.%I TO %I', allowed, found.relname, wanted);
+        -- Row-level security keeps out whoever is granted a table by mistake; whom we grant it, sees every row.
+        IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = found.oid AND polname = wanted AND polcmd = '*') THEN
+            EXECUTE format('DROP POLICY IF EXISTS %I ON whatsapp_logs.%I', wanted, found.relname);
+            EXECUTE format('CREATE POLICY %I ON whatsapp_logs.%I TO %I USING (true) WITH CHECK (true)', wanted, found.relname, wanted);
+        END IF;
+    END LOOP;
+    EXECUTE format('GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA whatsapp_logs TO %I', wanted);
+    EXECUTE format('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA whatsapp_logs TO %I', wanted);
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION whatsapp_logs.grant_to(name) FROM %I', wanted);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE ON public.whatsapp_logs TO %I', wanted);
+END $function$;
+
 CREATE OR REPLACE FUNCTION whatsapp_logs.insert_old_row()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -657,6 +699,8 @@ RETURN (SELECT CASE WHEN (address.bare ~ '^(\+|00)[0-9 ().-]+$'::text) THEN rege
 CREATE OR REPLACE FUNCTION whatsapp_logs.record(reports jsonb, told_by text, at timestamp with time zone DEFAULT clock_timestamp())
  RETURNS TABLE(n bigint, to_message bigint, is_new boolean, changed boolean)
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 -- reports: array of {message_id?, provider_id?, status?, provider_status, error_code?, error_message?, happened_at?, price?,
 -- sent_at?, price_unit?, num_segments?, payload?}. Answers one row per report, in order: its message (NULL = parked), whether it told

@@ -49,6 +49,7 @@ def main() -> None:
         print(f"run: there is no command {verb!r}. These are there:\n\n{HELP}", end="", file=sys.stderr)
         sys.exit(2)
     from whatsapp_logs.config import environment
+    from whatsapp_logs.errors import ConfigError
 
     try:
         given = environment(ROOT)
@@ -56,7 +57,7 @@ def main() -> None:
             start(given)
         else:
             sys.exit(run_verb(Place.from_env(given), [verb, *arguments]))
-    except (CannotStart, PostgresUnavailable, StartFailed) as problem:
+    except (CannotStart, ConfigError, PostgresUnavailable, StartFailed) as problem:
         sys.exit(f"run: {problem}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -75,9 +76,15 @@ def run_verb(place: Place, arguments: list[str]) -> int:
         return subprocess.call([sys.executable, "-m", "whatsapp_logs", *arguments])
     ports = running_ports(place) or Ports(FIRST_PORT, FIRST_PORT + 1)
     if not place.own_database:
-        return _run(arguments, ports, place.environment(ports, database_url=place.given["DATABASE_URL"]))
+        url = place.given["DATABASE_URL"]
+        return _run(arguments, ports, _with_owner(place, ports, url, place.given.get("MIGRATION_DATABASE_URL") or url))
     with Server(place.data_dir / "postgres") as server:
-        return _run(arguments, ports, place.environment(ports, database_url=server.dsn))
+        return _run(arguments, ports, _with_owner(place, ports, server.app_dsn, server.dsn))
+
+
+def _with_owner(place: Place, ports: Ports, url: str, owner_url: str) -> dict[str, str]:
+    """The command's environment; it may migrate, so that it is told who owns the tables."""
+    return place.environment(ports, database_url=url) | {"MIGRATION_DATABASE_URL": owner_url}
 
 
 def _needs_no_database(arguments: list[str]) -> bool:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
-
+from whatsapp_logs import config
 from whatsapp_logs.errors import ConfigError
 
 OFFICE = "Harbour & Lane Insurance Brokers"
@@ -61,5 +59,4 @@ def _cookie_name(port: str, *, is_secure: bool) -> str:
 
 def environment() -> dict[str, str]:
     """The process's environment over the `.env` file of the working directory, as the feature reads it."""
-    file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return {**file, **os.environ}
+    return config.environment()

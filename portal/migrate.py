@@ -6,6 +6,7 @@ import os
 from importlib import resources
 
 import psycopg
+from psycopg import sql
 
 _LOCK = 7_423_901_553  # any constant but the feature's: two migrators wait for each other
 
@@ -25,11 +26,27 @@ def apply(dsn: str) -> int:
         )
         applied = {version for (version,) in conn.execute("SELECT version FROM public.portal_migrations")}
         missing = [step for step in steps() if step[0] not in applied]
-        for version, name, sql in missing:
+        for version, name, text in missing:
             conn.execute("SET LOCAL search_path = public")
-            conn.execute(sql.encode(), prepare=False)
+            conn.execute(text.encode(), prepare=False)
             conn.execute("INSERT INTO public.portal_migrations (version, name) VALUES (%s, %s)", (version, name))
     return len(missing)
+
+
+def grant(dsn: str, role: str) -> None:
+    """Let the role read and write the portal's tables, and change no schema. Done after every migration, for what is new."""
+    with psycopg.connect(dsn, application_name="portal migrate") as conn:
+        name = sql.Identifier(role)
+        tables = conn.execute(
+            """
+            SELECT tablename FROM pg_tables
+            WHERE schemaname = 'public' AND pg_has_role(tableowner, 'USAGE') AND tablename NOT LIKE 'whatsapp_logs%'
+            """
+        ).fetchall()
+        for (table,) in tables:
+            rights = "SELECT" if table == "portal_migrations" else "SELECT, INSERT, UPDATE, DELETE"
+            conn.execute(sql.SQL("GRANT {} ON public.{} TO {}").format(sql.SQL(rights), sql.Identifier(table), name))
+        conn.execute(sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
 
 
 def steps() -> list[tuple[int, str, str]]:

@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 from portal.start.postgres import Server
 
 TEMPLATE = "migrated"
+APP_ROLE = "app_of_the_tests"  # what the product runs as: it owns nothing
 # In this order: the log's foreign keys point to the portal's tables.
 MIGRATIONS = ("portal.migrate", "whatsapp_logs.store.migrate")
 FAST_AND_FORGETFUL = {
@@ -62,10 +63,12 @@ def remove_abandoned(folder: Path) -> None:
 def create_template(dsn: str) -> None:
     """Create the migrated database that every test's database is a copy of."""
     with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE ROLE {APP_ROLE} LOGIN")
         conn.execute(f"CREATE DATABASE {TEMPLATE}")
     for name in MIGRATIONS:
         if _exists(name):
             importlib.import_module(name).apply(make_conninfo(dsn, dbname=TEMPLATE))
+            importlib.import_module(name).grant(make_conninfo(dsn, dbname=TEMPLATE), APP_ROLE)
 
 
 def await_end(pid: int) -> None:

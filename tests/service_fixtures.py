@@ -1,6 +1,7 @@
 """Fixtures: the product's parts put together as they run, each test with its own database and its own Twilio.
 
-`config`      the test's database, the simulator as Twilio, and an address of this test's own as PUBLIC_BASE_URL.
+`config`      the test's database (for a role that owns nothing), the simulator as Twilio, and an address of this test's own as
+              PUBLIC_BASE_URL.
 `service`     WhatsAppService of that configuration.
 `simulator`   Twilio, without delays (`pace=0`); with `live` it calls the app back for real.
 `app`         a small portal that is not ours: Flask, its own sign-in at /sign_in/<role>, the log moved in.
@@ -22,9 +23,11 @@ from typing import Any
 import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
+from psycopg.conninfo import make_conninfo
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
+from tests.postgres_keeper import APP_ROLE
 from tests.start.processes import wait_until
 from whatsapp_logs import ROLES, Config, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.jobs import make_app
@@ -66,7 +69,7 @@ def config(dsn: str, simulator: Simulator, address: socket.socket) -> Config:
     public_base_url = f"http://127.0.0.1:{address.getsockname()[1]}"
     simulator.settings.media_base_url = public_base_url
     return Config(
-        database_url=dsn,
+        database_url=make_conninfo(dsn, user=APP_ROLE),
         secret_key=SECRET_KEY,
         twilio_account_sid=ACCOUNT_SID,
         twilio_auth_token=AUTH_TOKEN,

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from portal.start.postgres import SUPERUSER
 from tests.test_reconcile import send_without_us
 from tests.test_refresh import send_many
 from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService
@@ -26,7 +29,7 @@ def alarms(service: WhatsAppService) -> Callable[[], set[str]]:
 
 
 def back_date(service: WhatsAppService, table: str, **times: str) -> None:
-    with service.transaction() as conn:
+    with psycopg.connect(make_conninfo(service.config.database_url, user=SUPERUSER)) as conn:
         for column, ago in times.items():
             conn.execute(f"UPDATE whatsapp_logs.{table} SET {column} = now() - interval '{ago}'".encode())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from whatsapp_logs import Config
+from whatsapp_logs.config import with_files
 from whatsapp_logs.errors import ConfigError
 
 GOOD = {
@@ -74,3 +77,16 @@ def test_secrets_are_not_in_the_text_of_a_config() -> None:
 def test_templates_are_named_after_their_setting() -> None:
     sid = "HX" + "1" * 32
     assert Config.from_env(GOOD | {"TWILIO_TEMPLATE_RENEWAL_REMINDER": sid}).templates == {"renewal_reminder": sid}
+
+
+def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("test-token-of-a-file\n")
+    named = {"TWILIO_AUTH_TOKEN_FILE": str(file)}
+    assert with_files(named)["TWILIO_AUTH_TOKEN"] == "test-token-of-a-file"
+    assert with_files(named | {"TWILIO_AUTH_TOKEN": "given"})["TWILIO_AUTH_TOKEN"] == "given"
+
+
+def test_a_file_that_cannot_be_read_is_named_without_its_content(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"SECRET_KEY_FILE cannot be read: .*nowhere: No such file"):
+        with_files({"SECRET_KEY_FILE": str(tmp_path / "nowhere")})

@@ -37,7 +37,7 @@ def test_a_lock_that_is_not_given_says_so(config: Config, dsn: str) -> None:
         (_TWICE.format(text="'a'", times=2), "UniqueViolation"),
         (_TWICE.format(text="string_agg(md5(n::text), '')", times=1000), "ProgramLimitExceeded"),
         (
-            "DELETE FROM whatsapp_logs.status_events; INSERT INTO whatsapp_logs.no_such_table VALUES (1)",
+            "UPDATE whatsapp_logs.messages SET body = 'x'; INSERT INTO whatsapp_logs.no_such_table VALUES (1)",
             "UndefinedTable",
         ),
         ("INSERT INTO whatsapp_logs.rare_statuses VALUES (9, 'sent', now(), 'general')", "ForeignKeyViolation"),

@@ -18,6 +18,18 @@ _TRANSACTION_POOLER_PORT = 6543  # Supabase's transaction pooler: no prepared st
 _TEMPLATE_PREFIX = "TWILIO_TEMPLATE_"
 _SID_LENGTH = 34
 
+# Settings that may stand in a file of their own, as Docker, Kubernetes and systemd hand secrets over.
+SECRETS = (
+    "DATABASE_URL",
+    "MIGRATION_DATABASE_URL",
+    "WORKER_DATABASE_URL",
+    "SECRET_KEY",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_SECONDARY_AUTH_TOKEN",
+    "TWILIO_WEBHOOK_KEY",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -117,7 +129,25 @@ def environment(directory: Path | None = None) -> dict[str, str]:
     from dotenv import dotenv_values
 
     file = dotenv_values((directory or Path.cwd()) / ".env")
-    return {**{name: value for name, value in file.items() if value is not None}, **os.environ}
+    return with_files({**{name: value for name, value in file.items() if value is not None}, **os.environ})
+
+
+def with_files(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` with the content of NAME_FILE as NAME, for each secret whose file is named and that is not given itself.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    found, problems = dict(env), []
+    for name in SECRETS:
+        path = env.get(f"{name}_FILE", "").strip()
+        if path and not env.get(name, "").strip():
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{name}_FILE cannot be read: {path}: {getattr(error, 'strerror', None) or error}.")
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
 def _given(env: Mapping[str, str], name: str) -> str:

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     wanted = _parser().parse_args(argv)
     if not (wanted.apply or wanted.describe):
-        _print_sql(migrate.script())
+        _print_sql(migrate.script() + (migrate.grant_script(wanted.grant) if wanted.grant else ""))
         _hint(_WHERE_TO_PASTE)
         return 0
     dsn = wanted.database_url or environment().get("DATABASE_URL", "").strip()
@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_sql(describe.schema(dsn))
         else:
             _apply(dsn)
+            if wanted.grant:
+                migrate.grant(dsn, wanted.grant)
+                _hint(f"The role {wanted.grant} may work with the log now; it cannot change its history or its schema.")
     except WhatsAppLogsError as error:
         _hint(str(error))
         return 1
@@ -60,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--apply", action="store_true", help="apply the SQL to the database, in one transaction")
     action.add_argument("--describe", action="store_true", help="print the schema the database has, for reading")
+    parser.add_argument(
+        "--grant", metavar="ROLE", help="and let this role of the database work with the log, as no owner"
+    )
     parser.add_argument("--database-url", metavar="URL", help="default: DATABASE_URL of the environment or of .env")
     return parser
 

@@ -95,6 +95,7 @@ class Place:
                 "TWILIO_AUTH_TOKEN": kept["simulator_auth_token"],
                 **_simulator_settings(ports),
             }
+        given.pop("MIGRATION_DATABASE_URL", None)  # for whoever migrates; the portal itself has no business with it
         return {**ours, **given, "PORT": str(ports.web), "DATA_DIR": str(self.data_dir)}
 
     def _secrets(self, *, keep: bool) -> dict[str, str]:

@@ -53,7 +53,8 @@ def start(given: Mapping[str, str]) -> None:
 
 
 def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Server | None) -> None:
-    database_url = server.start() if server else place.given["DATABASE_URL"]
+    owner_url = server.start() if server else place.given.get("MIGRATION_DATABASE_URL") or place.given["DATABASE_URL"]
+    database_url = server.app_dsn if server else place.given["DATABASE_URL"]
     env = place.environment(ports, database_url=database_url) | {MARK: str(place.data_dir)}
     python = [sys.executable, "-m"]
     if place.simulated:
@@ -61,7 +62,7 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
         simulator = ["whatsapp_logs.twilio.simulator", "--port", str(ports.simulator), "--state", str(state)]
         supervisor.add(Child("simulator", [*python, *simulator], env))
     prepare = [*python, "portal.start.prepare", *(["--demo"] if server else [])]
-    supervisor.complete(Child("prepare", prepare, env))
+    supervisor.complete(Child("prepare", prepare, env | {"MIGRATION_DATABASE_URL": owner_url}))
     if supervisor.stop_wishes:
         return
     supervisor.add(Child("worker", [*python, "whatsapp_logs", "worker"], env))

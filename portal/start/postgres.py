@@ -38,6 +38,7 @@ POLL_S = 0.01
 LOG_BYTES_KEPT = 5_000_000
 LONGEST_SOCKET_FOLDER = 90  # The kernel takes 107 bytes for folder and file name together.
 SUPERUSER = "postgres"
+APP_ROLE = "portal_app"
 ASK_FOR_TLS = bytes.fromhex("0000000804d2162f")  # The protocol's SSLRequest: eight bytes, answered by one.
 SOCKET = ".s.PGSQL.5432"
 BASE_SETTINGS = {
@@ -73,6 +74,11 @@ class Server:
     def dsn(self) -> str:
         """The address of the server's own database `postgres`, for psycopg and libpq."""
         return f"postgresql://{SUPERUSER}@/postgres?host={quote(str(self._socket), safe='')}"
+
+    @property
+    def app_dsn(self) -> str:
+        """The same for the running portal: a role that owns nothing, made and granted by `portal.start.prepare`."""
+        return self.dsn.replace(f"//{SUPERUSER}@", f"//{APP_ROLE}@", 1)
 
     @property
     def has_data(self) -> bool:

@@ -1,32 +1,56 @@
 """Bring the database up to date: `python -m portal.start.prepare [--demo]`.
 
-A process of its own, so that the supervisor stays small and can be stopped meanwhile.
+A process of its own, so that the supervisor stays small and can be stopped meanwhile. MIGRATION_DATABASE_URL is the owner of the
+tables; the role of DATABASE_URL is then granted what the running portal needs, and no more.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from portal import demo
-from whatsapp_logs.errors import WhatsAppLogsError
+from whatsapp_logs.config import environment
+from whatsapp_logs.errors import SchemaMismatch, WhatsAppLogsError
 
 # In this order: the log's foreign keys point to the portal's tables.
 MIGRATIONS = ("portal.migrate", "whatsapp_logs.store.migrate")
 
 
 def main() -> None:
-    dsn = os.environ["DATABASE_URL"]
+    env = environment()
+    dsn = env["DATABASE_URL"]
+    owner = env.get("MIGRATION_DATABASE_URL", "").strip() or dsn
     try:
         for name in MIGRATIONS:
-            importlib.import_module(name).apply(dsn)
+            importlib.import_module(name).apply(owner)
+        if owner != dsn:
+            role = _role(owner, str(conninfo_to_dict(dsn).get("user") or ""))
+            for name in MIGRATIONS:
+                importlib.import_module(name).grant(owner, role)
         if "--demo" in sys.argv:
-            demo.seed(dsn)
+            demo.seed(owner)
     except (WhatsAppLogsError, psycopg.Error) as problem:
         sys.exit(f"The database could not be prepared: {problem}")
+
+
+def _role(owner: str, user: str) -> str:
+    """The role of that user; made if it is not there and the database asks nobody for a password, as the embedded one."""
+    # Supabase's pooler writes the project behind the role: portal_app.abcdefgh.
+    with psycopg.connect(owner, autocommit=True, application_name="portal prepare") as conn:
+        for name in (user, user.partition(".")[0]):
+            if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None:
+                return name
+        if conn.info.password or not user:
+            raise SchemaMismatch(
+                f"There is no role {user!r}, which DATABASE_URL names. Create it: CREATE ROLE … LOGIN PASSWORD '…'"
+            )
+        conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user)))
+    return user
 
 
 if __name__ == "__main__":

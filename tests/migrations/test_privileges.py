@@ -100,19 +100,26 @@ def test_a_role_that_used_the_old_table_uses_the_view(new_empty: Callable[..., s
             conn.execute("INSERT INTO whatsapp_logs.messages (recipient) VALUES ('+447700900123')")
 
 
-GRANTS = """
-    GRANT USAGE ON SCHEMA whatsapp_logs TO office;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA whatsapp_logs TO office;
-    GRANT USAGE ON ALL SEQUENCES IN SCHEMA whatsapp_logs TO office;
-    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA whatsapp_logs TO office;
-    GRANT SELECT, INSERT, UPDATE ON public.whatsapp_logs TO office;
-    GRANT SELECT ON public.clients, public.policies TO office;
-"""
+FORBIDDEN = (
+    "UPDATE whatsapp_logs.status_events SET happened_at = now()",
+    "DELETE FROM whatsapp_logs.status_events",
+    "TRUNCATE whatsapp_logs.status_events",
+    "ALTER TABLE whatsapp_logs.status_events DISABLE TRIGGER ALL",
+    "UPDATE whatsapp_logs.accesses SET person = 'nobody'",
+    "DELETE FROM whatsapp_logs.accesses",
+    "DELETE FROM whatsapp_logs.messages",
+    "DROP TABLE whatsapp_logs.messages",
+    "CREATE TABLE whatsapp_logs.mine (id integer)",
+    "CREATE FUNCTION whatsapp_logs.mine() RETURNS void LANGUAGE sql AS ''",
+    "ALTER TABLE whatsapp_logs.messages DISABLE ROW LEVEL SECURITY",
+    "INSERT INTO whatsapp_logs.migrations VALUES (9999, 'x', 'x')",
+    "SELECT whatsapp_logs.grant_to('office')",
+)
 
 
-def test_a_role_that_is_not_the_owner_works_with_these_grants(empty: str, office: str) -> None:
+def test_a_granted_role_works_with_the_log_and_cannot_change_its_history(empty: str, office: str) -> None:
     migrate.apply(empty)
-    prepare(empty, GRANTS)
+    migrate.grant(empty, office)
     with psycopg.connect(as_role(empty, office), autocommit=True) as conn:
         migrate.check_current(conn)
         conn.execute("INSERT INTO whatsapp_logs.messages (recipient, provider_id) VALUES ('+447700900123', 'SM1')")
@@ -120,10 +127,59 @@ def test_a_role_that_is_not_the_owner_works_with_these_grants(empty: str, office
         conn.execute("SELECT whatsapp_logs.record(%s, 'callback')", (report,))
         assert conn.execute("SELECT status FROM whatsapp_logs").fetchone() == ("sent",)
         conn.execute("INSERT INTO whatsapp_logs.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')")
-        with pytest.raises(errors.InsufficientPrivilege):
-            conn.execute("DELETE FROM whatsapp_logs.status_events")
         conn.execute("UPDATE whatsapp_logs SET status = 'delivered' WHERE message_sid = 'SM1'")
+        early = '[{"provider_id": "SM2", "status": "read", "provider_status": "read"}]'
+        conn.execute("SELECT whatsapp_logs.record(%s, 'callback')", (early,))
+        conn.execute(
+            "INSERT INTO whatsapp_logs (message_sid, phone_number, message_type) VALUES ('SM2', '+447700900123', 'x')"
+        )
+        row = conn.execute("SELECT status FROM whatsapp_logs WHERE message_sid = 'SM2'").fetchone()
+        assert row == ("read",)  # adopted, which is an UPDATE that only the log's own functions may do
+        for forbidden in FORBIDDEN:
+            with pytest.raises(errors.InsufficientPrivilege):
+                conn.execute(forbidden.encode())
     prepare(empty, "DROP OWNED BY office")
+
+
+def test_a_role_that_was_granted_tables_by_hand_is_told_that_it_sees_no_row(empty: str, office: str) -> None:
+    migrate.apply(empty)
+    prepare(
+        empty,
+        "GRANT USAGE ON SCHEMA whatsapp_logs TO office; GRANT SELECT ON ALL TABLES IN SCHEMA whatsapp_logs TO office",
+    )
+    prepare(empty, "INSERT INTO whatsapp_logs.messages (recipient) VALUES ('+447700900123')")
+    with psycopg.connect(as_role(empty, office)) as conn:
+        assert conn.execute("SELECT count(*) FROM whatsapp_logs.messages").fetchone() == (0,)
+        with pytest.raises(SchemaMismatch, match="--apply --grant office"):
+            migrate.check_current(conn)
+    migrate.grant(empty, office)
+    with psycopg.connect(as_role(empty, office)) as conn:
+        migrate.check_current(conn)
+        assert conn.execute("SELECT count(*) FROM whatsapp_logs.messages").fetchone() == (1,)
+    prepare(empty, "DROP OWNED BY office")
+
+
+def test_every_table_has_row_level_security_and_a_new_one_is_granted_by_the_next_migration(
+    empty: str, office: str
+) -> None:
+    migrate.apply(empty)
+    migrate.grant(empty, office)
+    prepare(empty, "DELETE FROM whatsapp_logs.migrations WHERE version = 15; DROP TABLE whatsapp_logs.api_tokens")
+    migrate.apply(empty)
+    with psycopg.connect(as_role(empty, office)) as conn:
+        assert conn.execute("SELECT count(*) FROM whatsapp_logs.api_tokens").fetchone() == (0,)
+        open_tables = conn.execute(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'whatsapp_logs'::regnamespace AND relkind IN ('r', 'p')"
+            " AND NOT relrowsecurity AND relname <> 'migrations'"
+        ).fetchall()
+        assert open_tables == []
+    prepare(empty, "DROP OWNED BY office")
+
+
+def test_an_unknown_role_is_granted_nothing(empty: str) -> None:
+    migrate.apply(empty)
+    with pytest.raises(SchemaMismatch, match="CREATE ROLE nobody_here LOGIN"):
+        migrate.grant(empty, "nobody_here")
 
 
 def test_a_role_without_rights_is_told_all_it_lacks(new_empty: Callable[..., str], office: str) -> None:

@@ -15,11 +15,13 @@ import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg.conninfo import make_conninfo
 from werkzeug.test import TestResponse
 
 from portal import database, demo
 from portal.app import create_app
 from portal.config import PortalConfig
+from tests.postgres_keeper import APP_ROLE
 from whatsapp_logs import Config, Message, MessageFilter, WhatsAppService
 
 COOKIE = "portal_session"
@@ -85,9 +87,10 @@ class Browser:
 def office(new_database: Callable[[], str]) -> Iterator[Office]:
     dsn = new_database()
     demo.seed(dsn)
+    app_dsn = make_conninfo(dsn, user=APP_ROLE)
     service = WhatsAppService(
         Config(
-            database_url=dsn,
+            database_url=app_dsn,
             secret_key=SECRET_KEY,
             twilio_account_sid="AC" + "b" * 32,
             twilio_auth_token="test-token-0002",
@@ -96,7 +99,7 @@ def office(new_database: Callable[[], str]) -> Iterator[Office]:
             templates={"policy_document": "HX" + "1" * 32, "renewal_reminder": "HX" + "2" * 32},
         )
     )
-    app = create_app(PortalConfig(database_url=dsn, secret_key=SECRET_KEY), service=service)
+    app = create_app(PortalConfig(database_url=app_dsn, secret_key=SECRET_KEY), service=service)
     yield Office(app, dsn, service)
     database.close(app)
     service.close()

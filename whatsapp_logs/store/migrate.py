@@ -11,11 +11,17 @@ from importlib import resources
 from typing import Any
 
 import psycopg
-from psycopg import Connection, errors
+from psycopg import Connection, errors, sql
 
 from whatsapp_logs.errors import DatabaseAway, SchemaMismatch
 
 _FOLDER = "whatsapp_logs.store.migrations"
+# Row-level security without a policy for us: all tables would look empty, and an empty log looks like any other.
+_HIDDEN_FROM = """
+    SELECT current_user WHERE row_security_active('whatsapp_logs.messages') AND NOT EXISTS (
+        SELECT FROM pg_policies WHERE schemaname = 'whatsapp_logs' AND tablename = 'messages'
+          AND ('public' = ANY (roles) OR EXISTS (SELECT FROM unnest(roles) AS r WHERE r <> 'public' AND pg_has_role(r, 'USAGE'))))
+"""
 _FRAME = "whatsapp_logs_sql"  # dollar-quote tag; no migration may contain it
 
 
@@ -40,8 +46,8 @@ def migrations() -> tuple[Migration, ...]:
     steps = []
     for file in sorted(resources.files(_FOLDER).iterdir(), key=lambda file: file.name):
         if named := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
-            sql = file.read_text(encoding="utf-8")
-            steps.append(Migration(int(named[1]), named[2], sql.splitlines()[0].removeprefix("--").strip(), sql))
+            text = file.read_text(encoding="utf-8")
+            steps.append(Migration(int(named[1]), named[2], text.splitlines()[0].removeprefix("--").strip(), text))
     return tuple(steps)
 
 
@@ -71,6 +77,22 @@ def apply(dsn: str, *, tell: Callable[[str], None] | None = None) -> int:
         raise _in_words(error) from error
 
 
+def grant(dsn: str, role: str) -> None:
+    """Let the role work with the log: read and write, and never change its history or its schema. Raises as `apply`."""
+    try:
+        with psycopg.connect(dsn, autocommit=True, application_name="whatsapp_logs migrate") as conn:
+            if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+                raise SchemaMismatch(f"There is no role {role}. Create it first: CREATE ROLE {role} LOGIN PASSWORD '…'")
+            conn.execute("SELECT whatsapp_logs.grant_to(%s)", (role,))
+    except psycopg.Error as error:
+        raise _in_words(error) from error
+
+
+def grant_script(role: str) -> str:
+    """The same as SQL, to be run behind `script`."""
+    return sql.SQL("\nSELECT whatsapp_logs.grant_to({});\n").format(sql.Literal(role)).as_string()
+
+
 def applied_version(conn: Connection[Any]) -> int:
     """The number of the newest step in the database; 0 before the first."""
     return max(_applied(conn), default=0)
@@ -89,6 +111,12 @@ def check_current(conn: Connection[Any]) -> None:
             f"The database has schema {found}, newer than this program's {wanted}. Update the program."
         )
     check_unchanged(conn)
+    hidden_from = conn.execute(_HIDDEN_FROM).fetchone()
+    if hidden_from is not None:
+        raise SchemaMismatch(
+            f"The database hides every row of the log from the role {hidden_from[0]}. Run, as the owner of the tables: "
+            f"python run_whatsapp_migration.py --apply --grant {hidden_from[0]}"
+        )
 
 
 def check_unchanged(conn: Connection[Any]) -> None:
@@ -117,10 +145,6 @@ def _in_words(error: psycopg.Error) -> DatabaseAway | SchemaMismatch:
     if isinstance(error, errors.LockNotAvailable):
         hint = "Another program holds on to the portal's tables. Nothing was changed; run it again when that has ended."
     return SchemaMismatch(f"{said.removesuffix('.')}. {hint or ''}".rstrip())
-
-
-def _sql(name: str) -> str:
-    return resources.files(_FOLDER).joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _guarded(step: Migration) -> str:
