@@ -16,6 +16,7 @@ from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.policy import Policy
 from portal.today import office_today
 from whatsapp_logs import Right
+from whatsapp_logs.web import content_disposition
 
 policies = Blueprint("policies", __name__, url_prefix="/policies")
 
@@ -50,11 +51,9 @@ def show(policy_id: int) -> str:
 def document(policy_id: int) -> Response:
     """The policy schedule, to read in the browser."""
     policy = _found(policy_id)
-    return Response(
-        documents.policy_schedule(policy),
-        mimetype="application/pdf",
-        headers={"Content-Disposition": f'inline; filename="{policy.policy_number}.pdf"'},
-    )
+    response = Response(documents.policy_schedule(policy), mimetype="application/pdf")
+    response.headers["Content-Disposition"] = content_disposition("inline", f"{policy.policy_number}.pdf")
+    return response
 
 
 @policies.post("/<int:policy_id>/send")

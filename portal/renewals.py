@@ -16,6 +16,7 @@ from portal.database import database
 from portal.policy import Policy
 from portal.today import office_today
 from whatsapp_logs import Message, Right
+from whatsapp_logs.web import content_disposition
 
 renewals = Blueprint("renewals", __name__, url_prefix="/renewals")
 
@@ -92,7 +93,7 @@ def document(document_id: int) -> Response:
         ).fetchone()
     filename, content_type, content = row or abort(404)
     response = Response(content, mimetype=content_type)
-    response.headers.set("Content-Disposition", "attachment", filename=filename)
+    response.headers["Content-Disposition"] = content_disposition("attachment", filename)
     return response
 
 

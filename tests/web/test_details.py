@@ -144,6 +144,13 @@ def test_the_document_opens_in_place_and_cannot_do_harm(service, agent):
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
+def test_a_document_whose_name_has_letters_of_any_language_opens(service, agent):
+    shown = service.send(Draft(to="+447700900123", media=replace(PDF, filename="Łukasz’s policy.pdf")))
+    header = agent.get(f"/whatsapp_logs/messages/{shown.id}/document").headers["Content-Disposition"]
+    header.encode("latin-1")  # else no server can send it
+    assert "UTF-8''%C5%81ukasz%E2%80%99s%20policy.pdf" in header
+
+
 def test_a_document_that_could_run_is_only_offered_for_download(service, agent):
     message = service.send(Draft(to="+447700900123", media=PDF))
     with service.transaction() as conn:

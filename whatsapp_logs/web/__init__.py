@@ -26,6 +26,7 @@ from whatsapp_logs.web import (
     widgets,
 )
 from whatsapp_logs.web.again import SameAgain
+from whatsapp_logs.web.file_names import content_disposition as content_disposition
 from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit
 from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals

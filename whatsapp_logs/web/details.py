@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +21,7 @@ from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
 from whatsapp_logs.twilio.error_codes import RECIPIENT, Advice, explain
 from whatsapp_logs.web import current, looks, timeline, words
 from whatsapp_logs.web.access import requires, viewer
+from whatsapp_logs.web.file_names import content_disposition
 from whatsapp_logs.web.notices import leave_notice, take_notice
 
 _ROOT = "/whatsapp_logs/messages/<int:message_id>"
@@ -62,9 +62,7 @@ def document(message_id: int) -> Response:
     file = current.service().document(shown.media_id)
     inline = file.content_type in _SHOWN_INLINE
     response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
-    response.headers.set(
-        "Content-Disposition", "inline" if inline else "attachment", filename=_file_name(file.filename)
-    )
+    response.headers["Content-Disposition"] = content_disposition("inline" if inline else "attachment", file.filename)
     response.headers["Content-Security-Policy"] = _DOCUMENT_CSP
     response.headers["Cache-Control"] = "private, no-store"
     return response
@@ -212,11 +210,6 @@ def _corrected_number(shown: Message) -> str | None:
     except InvalidPhone:
         return None
     return number if number != shown.recipient else None
-
-
-def _file_name(name: str) -> str:
-    """A name that a header can carry: one line, nothing that steers a terminal or a path."""
-    return re.sub(r"[\x00-\x1f\x7f/\\]+", " ", name).strip() or "document"
 
 
 def _render(shown: Message, **more: Any) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from urllib.parse import quote
 
 from flask import Blueprint, Response, request
-from werkzeug.http import dump_options_header
 
 from whatsapp_logs import links
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.message import MediaFile
 from whatsapp_logs.web import current, looks
 from whatsapp_logs.web.access import proves_itself
+from whatsapp_logs.web.file_names import content_disposition
 from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
@@ -47,20 +46,10 @@ def _answer(file: MediaFile) -> Response:
     response.headers.update(
         {
             "Cache-Control": "private, no-cache",  # ours to keep, and never without asking: links expire
-            "Content-Disposition": _named(file.filename),
+            "Content-Disposition": content_disposition("inline", file.filename),
             "Content-Security-Policy": "default-src 'none'; sandbox",
             "X-Content-Type-Options": "nosniff",
         }
     )
     response.make_conditional(request)
     return response
-
-
-def _named(filename: str) -> str:
-    """The header that gives the file its name (RFC 6266), for programs with and without Unicode."""
-    name = "".join(letter for letter in filename.rpartition("/")[2] if letter.isprintable()) or "document"
-    plain = name.encode("ascii", "replace").decode().replace("?", "_")
-    options = {"filename": plain}
-    if plain != name:
-        options["filename*"] = f"UTF-8''{quote(name, safe='')}"
-    return dump_options_header("inline", options)
