@@ -1,0 +1,223 @@
+"""Puts the payloads into every text that the database keeps, whatever table or column: what is added later is filled too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from tests.security.payloads import XSS
+from tests.security.target import Target
+from whatsapp_logs import Draft, MediaFile, Source, StatusReport, Template
+from whatsapp_logs.message import Inbound, Message
+
+TAG = "§"  # stands before the column's name at the end of each payload, so that a page tells what it shows
+# Nobody’s words: migrations’ own bookkeeping, what triggers derive from messages, a hash, a zone from the settings, a file’s kind,
+# which must be one of a few before anything is written.
+NOT_FILLED = frozenset({
+    "public.portal_migrations", "whatsapp_logs.migrations", "whatsapp_logs.addresses", "whatsapp_logs.counts",
+    "whatsapp_logs.count_totals", "whatsapp_logs.count_deltas", "whatsapp_logs.rare_statuses",
+    "public.people.password_hash", "public.people.timezone", "public.renewal_documents.content_type",
+    "whatsapp_logs.media.content_type",
+})  # fmt: skip
+# Words that decide what a page shows: every second row keeps its own.
+DECIDING = frozenset({
+    "whatsapp_logs.messages.channel", "whatsapp_logs.messages.provider", "whatsapp_logs.messages.error_code",
+    "whatsapp_logs.messages.message_type",
+})  # fmt: skip
+PDF = MediaFile(content=b"%PDF-1.7 a policy of nobody", content_type="application/pdf", filename="policy.pdf")
+
+
+def write_messages(target: Target) -> list[int]:
+    """Messages of every kind that a page tells apart, with reports, runs and comparisons; returns the ids worth opening."""
+    service = target.service
+    (client_id, policy_id) = _first(target)
+    drafts = [
+        Draft(
+            to="+447700900123",
+            body="Hello",
+            media=PDF,
+            created_by="anna.admin",
+            client_id=client_id,
+            policy_id=policy_id,
+        ),
+        Draft(
+            to="+447700900123",
+            body="x",
+            template=Template(sid="HX" + "a" * 32, name="policy_document", variables={"1": "A"}),
+        ),
+        Draft(to="+447700900124", body="x", media_url="https://files.example.test/a.pdf", client_id=client_id),
+    ]
+    # As many of each as there are payloads, so that each field of each kind is seen with several of them.
+    made = [service.send(replace(draft, media=_own(draft, n))) for n in range(len(XSS)) for draft in drafts]
+    service.record([_report(message, n) for n, message in enumerate(made)], source=Source.CALLBACK)
+    for n in range(8):
+        service.receive(
+            Inbound(
+                provider_id=f"SM{n + 9000:032x}", sender=f"+4477009001{n:02d}", recipient="+15550100100", body="Hi",
+                profile_name="Asha", media=(("https://api.example.test/m", "image/png"),), payload={"ProfileName": "Asha"},
+            )
+        )  # fmt: skip
+        service.record([StatusReport(provider_status="lost", provider_id=f"SM{n + 8000:032x}")], source=Source.CALLBACK)
+    with psycopg.connect(target.dsn) as conn:
+        _write_states(conn, [message.id for message in made])
+        ids = [row[0] for row in conn.execute("SELECT id FROM whatsapp_logs.messages WHERE direction = 'inbound'")]
+    return [message.id for message in made[: len(XSS) + 12]] + ids[:3]
+
+
+def fill(dsn: str) -> None:
+    """Overwrite every text and every JSON of the database with payloads."""
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "SET LOCAL session_replication_role = replica"
+        )  # history is append-only; whoever attacks does not ask
+        for table, columns in _columns(conn).items():
+            for n, (column, kind, is_unique) in enumerate(columns):
+                _fill(conn, table, column, kind, is_unique=is_unique, offset=n)
+
+
+def _fill(
+    conn: psycopg.Connection[tuple[object, ...]], table: str, column: str, kind: str, *, is_unique: bool, offset: int
+) -> None:
+    name = f"{table}.{column}"
+    payload = sql.SQL("(%(xss)s::text[])[1 + mod(rows.n + %(offset)s, %(most)s)] || %(tag)s")
+    if is_unique:
+        payload = sql.SQL("{} || ' ' || rows.n").format(payload)
+    if kind == "jsonb":
+        payload = sql.SQL(
+            "jsonb_build_object('1', {0}, {0}, jsonb_build_array({0}, jsonb_build_object('inside', {0})))"
+            if column == "payload" else "jsonb_build_object('1', {0}, {0}, {0})"
+        ).format(payload)  # fmt: skip
+    if name == "public.people.username":
+        payload = sql.SQL("lower({})").format(payload)
+    conn.execute(
+        sql.SQL(
+            """
+            UPDATE {table} AS t SET {column} = {payload}
+            FROM (SELECT ctid AS place, row_number() OVER (ORDER BY ctid) AS n FROM {table}) AS rows
+            WHERE t.ctid = rows.place AND (NOT %(every_second)s OR mod(rows.n, 2) = 0)
+            """
+        ).format(table=sql.Identifier(*table.split(".")), column=sql.Identifier(column), payload=payload),
+        {
+            "xss": list(XSS),
+            "offset": offset,
+            "most": len(XSS),
+            "tag": f" {TAG}{table.partition('.')[2]}.{column}",
+            "every_second": name in DECIDING,
+        },
+    )
+
+
+def _columns(conn: psycopg.Connection[tuple[object, ...]]) -> dict[str, list[tuple[str, str, bool]]]:
+    """Per table the columns that hold anybody's words: name, type, and whether each value is there once only."""
+    rows = conn.execute(
+        """
+        SELECT n.nspname || '.' || c.relname, a.attname, t.typname,
+               EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY (i.indkey::int2[]))
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             JOIN pg_attribute AS a ON a.attrelid = c.oid JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE c.relkind = 'r' AND n.nspname IN ('public', 'whatsapp_logs') AND a.attnum > 0 AND NOT a.attisdropped
+          AND t.typname IN ('text', 'varchar', 'jsonb') AND a.attgenerated = ''
+          AND c.relname NOT LIKE 'procrastinate%'
+          -- Not where only words of a list may stand; a user name must merely be lower case.
+          AND (a.attname = 'username' OR NOT EXISTS (
+              SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c' AND a.attnum = ANY (k.conkey)))
+        ORDER BY 1, a.attnum
+        """
+    )
+    found: dict[str, list[tuple[str, str, bool]]] = {}
+    for table, column, kind, is_unique in rows.fetchall():
+        if table not in NOT_FILLED and f"{table}.{column}" not in NOT_FILLED:
+            found.setdefault(str(table), []).append((str(column), str(kind), bool(is_unique)))
+    return found
+
+
+def _own(draft: Draft, n: int) -> MediaFile | None:
+    """A document of its own for each message, so that each file name is filled with another payload."""
+    return draft.media and replace(draft.media, content=draft.media.content + str(n).encode())
+
+
+def _report(message: Message, n: int) -> StatusReport:
+    codes = ("63024", "99999", "63016", None)
+    status = ("failed", "undelivered", "delivered", "unheard of")[n % 4]
+    return StatusReport(
+        provider_status=status,
+        message_id=message.id,
+        provider_id=f"SM{message.id:032x}",
+        error_code=codes[n % 4],
+        error_message="Twilio's words" if codes[n % 4] else None,
+        price_unit="USD",
+        payload={"MessageStatus": status},
+    )
+
+
+def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) -> None:
+    """What takes a provider's outage or a person to come about: waiting, unconfirmed, declared, runs with a problem."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.messages
+        SET status = 'queued', failed_at = NULL, provider_id = NULL, error_code = NULL,
+            wait_reason = 'Twilio is away', attempts = 3, retry_at = now() + interval '1 hour'
+        WHERE id = ANY (%s)
+        """,
+        (ids[1:4],),
+    )
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.messages
+        SET status = 'queued', failed_at = NULL, provider_id = NULL, error_code = NULL, claimed_at = now(),
+            unconfirmed_at = now() - interval '2 hours', created_at = created_at - interval '3 hours'
+        WHERE id = ANY (%s)
+        """,
+        (ids[4:7],),
+    )
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.messages
+        SET status = 'failed', failed_at = now(), error_code = 'not_sent', error_message = 'Anna says so',
+            unconfirmed_at = now() - interval '2 hours', provider_id = CASE WHEN mod(id, 2) = 0 THEN provider_id END
+        WHERE id = ANY (%s)
+        """,
+        (ids[7:11],),
+    )
+    conn.execute("UPDATE whatsapp_logs.messages SET resend_of = %s WHERE id = %s", (ids[0], ids[12]))
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.refreshes (started_by, found, problem, finished_at)
+        SELECT 'anna.admin', 5, 'Twilio is away', now() FROM generate_series(1, 3)
+        """
+    )
+    for n in range(len(XSS)):
+        conn.execute(
+            """
+            WITH run AS (
+                INSERT INTO whatsapp_logs.reconciliations
+                       (day, started_by, problem, finished_at, theirs, ours, equal, imported, attached,
+                        unknown_to_provider, status_differed, price_differed)
+                VALUES (current_date - %(n)s, 'anna.admin', CASE WHEN mod(%(n)s, 2) = 0 THEN 'Twilio is away' END, now(),
+                        7, 6, 1, 1, 1, 1, 1, 1)
+                RETURNING id
+            )
+            INSERT INTO whatsapp_logs.reconciliation_differences (reconciliation_id, provider_id, kind, message_id, ours, theirs)
+            SELECT run.id, 'SM' || kind, kind, %(message)s, CASE kind WHEN 'status' THEN 'sent' ELSE 'x' END, 'read'
+            FROM run, unnest(ARRAY['imported', 'attached', 'held_back', 'unknown_to_provider', 'status', 'price']) AS kind
+            """,
+            {"n": n, "message": ids[n]},
+        )
+    conn.execute(
+        """
+        INSERT INTO renewal_documents (policy_id, filename, content_type, content, sha256, uploaded_by)
+        SELECT policy_id, 'offer.pdf', 'application/pdf', '%PDF-', sha256(policy_id::text::bytea), 'anna.admin' FROM policies
+        """
+    )
+    conn.execute("INSERT INTO whatsapp_logs.self_tests (nonce) VALUES ('abc')")
+    conn.execute("INSERT INTO whatsapp_logs.refused_calls VALUES (%s, 'a', 'b', 1, now())", (datetime.now(UTC),))
+
+
+def _first(target: Target) -> tuple[int, int]:
+    with psycopg.connect(target.dsn) as conn:
+        row = conn.execute("SELECT client_id, policy_id FROM policies ORDER BY policy_id LIMIT 1").fetchone()
+    assert row is not None
+    return row
