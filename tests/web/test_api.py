@@ -102,9 +102,10 @@ class TestRefreshAll:
         progress = agent.get(answer.json["progress_url"])
         assert (progress.status_code, progress.json["success"]) == (200, False)
 
-    @pytest.mark.parametrize("number", ["999", "9" * 19, "9" * 40])
-    def test_progress_of_no_run_is_404(self, agent, number):
-        assert agent.get(f"{API}/refreshes/{number}").status_code == 404
+    @pytest.mark.parametrize("number", ["999", "9" * 19, "9" * 40, "9" * 5000, "-1", "true", "%00", "１"])
+    def test_progress_of_no_run_is_404_in_json(self, agent, number):
+        answer = agent.get(f"{API}/refreshes/{number}")
+        assert (answer.status_code, answer.json["success"]) == (404, False)
 
 
 class TestRefreshOne:

@@ -68,9 +68,10 @@ def refresh_all_statuses() -> RefreshRun:
 
 
 @requires(Right.SEE)
-def refresh_progress(refresh_id: int) -> RefreshRun:
+def refresh_progress(refresh_id: str) -> RefreshRun:
     """How far a run of "refresh all statuses" is."""
-    run = current.service().refresh_progress(refresh_id)
+    is_id = refresh_id.isascii() and refresh_id.isdigit() and len(refresh_id) <= 18
+    run = current.service().refresh_progress(int(refresh_id)) if is_id else None
     if run is None:
         raise MessageNotFound("There was no such run.")
     return _told(run)
@@ -146,8 +147,9 @@ OPERATIONS = (
     ),
     Operation(
         method="GET",
-        rule=f"{_ROOT}/refreshes/<int:refresh_id>",
+        rule=f"{_ROOT}/refreshes/<refresh_id>",  # any text: what is no number is answered as the API answers, in JSON
         view=refresh_progress,
+        id_schema={"type": "integer", "minimum": 1},
         right=Right.SEE,
         answer=RefreshRun,
         problems=(404,),

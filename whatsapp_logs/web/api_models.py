@@ -212,7 +212,9 @@ class MessagesQuery(FilterQuery):
     """Which messages, and which page of them."""
 
     before: str = Field("", description="`next_cursor` of the page before")
-    page: int = Field(1, ge=1, description="The first portal's page numbers; a cursor is faster and misses nothing")
+    page: int = Field(
+        1, ge=1, le=200, description="The first portal's page numbers; a cursor is faster and misses nothing"
+    )
     limit: int = Field(50, ge=1, le=200)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -35,6 +35,7 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     problems: Sequence[int] = ()
+    id_schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})  # of the argument in the path
 
     @property
     def name(self) -> str:
@@ -43,8 +44,8 @@ class Operation:
 
     @property
     def path(self) -> str:
-        """The rule as OpenAPI writes it: `<int:id>` → `{id}`."""
-        return self.rule.replace("<int:", "<").replace("<", "{").replace(">", "}")
+        """The rule as OpenAPI writes it: `<id>` → `{id}`."""
+        return self.rule.replace("<", "{").replace(">", "}")
 
 
 def describe(operations: Sequence[Operation], *, server: str) -> dict[str, Any]:
@@ -121,9 +122,7 @@ def _files(media_types: Sequence[str]) -> dict[str, Any]:
 
 def _path_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
     for part in operation.rule.split("<")[1:]:
-        kind, _, name = part.partition(">")[0].rpartition(":")
-        schema = {"type": "integer"} if kind == "int" else {"type": "string"}
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        yield {"name": part.partition(">")[0], "in": "path", "required": True, "schema": dict(operation.id_schema)}
 
 
 def _query_parameters(operation: Operation) -> Iterator[dict[str, Any]]:
