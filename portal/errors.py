@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 from flask import Flask, Response, jsonify, redirect, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadHost, HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from portal import access
@@ -67,6 +67,8 @@ def _http_error(error: HTTPException) -> BaseResponse | HTTPException:
         return redirect(request.path.rpartition("/")[0] or "/")  # A form's address, reloaded: its page lies above it.
     if isinstance(error, access.FormExpired) and _sent_from_here() and (typed := _typed()):
         return _answer(code, FORM_EXPIRED, typed)
+    if isinstance(request.routing_exception, BadHost):
+        return error  # A page of ours has addresses, and none can be made of such a Host: werkzeug's own answer needs none.
     words = WORDS.get(code, WORDS[500 if code >= 500 else 400])
     own_text = error.description if code == 400 and error.description != type(error).description else None
     return _answer(code, Words(words.title, own_text or words.text))

@@ -36,6 +36,7 @@ def test_every_problem_is_told_at_once() -> None:
         "DISPLAY_TIMEZONE": "Mars/Olympus",
         "DEFAULT_REGION": "Atlantis",
         "DATABASE_POOL_SIZE": "many",
+        "TWILIO_TIMEOUT_S": "²",
         "TWILIO_TEMPLATE_POLICY_DOCUMENT": "policy",
     }
     with pytest.raises(ConfigError) as told:
@@ -43,7 +44,7 @@ def test_every_problem_is_told_at_once() -> None:
     text = str(told.value)
     for name in [*wrong, "DATABASE_URL", "TWILIO_AUTH_TOKEN"]:
         assert name in text, name
-    assert len(told.value.problems) == 10
+    assert len(told.value.problems) == 11
 
 
 def test_no_twilio_at_all_is_a_log_that_can_be_read() -> None:

@@ -158,7 +158,7 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, problems: lis
     text = _given(env, name)
     if not text:
         return default
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         problems.append(f"{name} is {text!r}: write a whole number above 0.")
         return default
     return int(text)

@@ -36,6 +36,11 @@ def stranded(cut_off: Office, browser: Open) -> Browser:
     return person
 
 
+def test_a_host_that_is_none_is_a_request_that_cannot_be_understood(browser: Open) -> None:
+    answer = browser(None).client.get("/clients/", headers={"Host": "9" * 400})
+    assert answer.status_code == 400
+
+
 def test_an_unknown_address_of_the_api_is_answered_as_json(browser: Open) -> None:
     answer = browser("arjun.agent").get("/api/whatsapp/nothing")
     assert (answer.status_code, answer.mimetype) == (404, "application/json")

@@ -61,6 +61,8 @@ def test_a_clients_messages_are_theirs_alone_and_kept_up_to_date(service, signed
     service.record([StatusReport(provider_status="read", message_id=1)], source=Source.CALLBACK)
     changed = agent.get(unescape(address[1]))
     assert "Read" in changed.text
+    for odd in ("²", "-1", "9" * 5000, "x", ""):  # how many: what is no number is the usual number
+        assert agent.get(f"/whatsapp_logs/latest?client={client_id}&limit={odd}").status_code == 200
     assert "<script" not in changed.text
 
 

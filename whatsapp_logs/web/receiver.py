@@ -141,7 +141,7 @@ class Receiver:
 
 async def _body(scope: Scope, protocol: Any) -> bytes:
     length = scope.headers.get("content-length") or ""
-    if length.isdigit() and int(length) <= callback.MAX_BODY_BYTES:
+    if length.isdecimal() and len(length) < 20 and int(length) <= callback.MAX_BODY_BYTES:
         whole: bytes = await protocol()
         return whole
     body = b""

@@ -53,7 +53,7 @@ def whatsapp_logs_messages(
 def latest() -> str | Response:
     """The list of latest messages again if anything in it has changed since `seen`, else 204."""
     here = asking.asked()
-    limit = int(text) if (text := request.args.get("limit", "")).isdigit() and len(text) < 4 else 5
+    limit = int(text) if (text := request.args.get("limit", "")).isdecimal() and len(text) < 4 else 5
     found = _latest(viewer(), client=here.wanted.client_id, policy=here.wanted.policy_id, limit=limit)
     if request.args.get("seen") == found["seen"]:
         return Response(status=204)
