@@ -52,8 +52,11 @@ class Target:
 
 
 @contextmanager
-def opened(dsn: str) -> Iterator[Target]:
-    """The portal on a migrated, empty database, which is filled with the demonstration's office."""
+def opened(dsn: str, *, twilio: str = "http://127.0.0.1:9") -> Iterator[Target]:
+    """The portal on a migrated, empty database, which is filled with the demonstration's office.
+
+    `twilio` is the simulator's address; without one nothing listens there, so that who asks Twilio hears at once that it is away.
+    """
     demo.seed(dsn)
     service = WhatsAppService(
         Config(
@@ -62,7 +65,7 @@ def opened(dsn: str) -> Iterator[Target]:
             twilio_account_sid=ACCOUNT_SID,
             twilio_auth_token=AUTH_TOKEN,
             twilio_whatsapp_from=f"whatsapp:{OUR_NUMBER}",
-            twilio_api_base_url="http://127.0.0.1:9",  # nothing listens there: who asks Twilio hears at once that it is away
+            twilio_api_base_url=twilio,
             public_base_url=PUBLIC_BASE_URL,
             templates={"policy_document": "HX" + "1" * 32, "general_notice": "HX" + "3" * 32},
             metrics_token="a token for the metrics",
