@@ -52,7 +52,7 @@ def test_no_twilio_at_all_is_a_log_that_can_be_read() -> None:
     assert not config.twilio_configured
 
 
-def test_real_twilio_cannot_call_this_machine_back() -> None:
+def test_fault_26_real_twilio_cannot_call_this_machine_back() -> None:
     with pytest.raises(ConfigError, match="PUBLIC_BASE_URL"):
         Config.from_env(GOOD | {"PUBLIC_BASE_URL": "http://localhost:8800"})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,13 +242,28 @@ def _public_problems(config: Config) -> list[str]:
     problems = []
     if "_" in url.hostname:
         problems.append("PUBLIC_BASE_URL has an underscore in its host name; Twilio refuses such callback addresses.")
-    if config.twilio_configured and not config.simulated and url.hostname in ("localhost", "127.0.0.1", "::1"):
+    if config.twilio_configured and not config.simulated and not _is_public(url.hostname):
         problems.append(
-            "PUBLIC_BASE_URL is this machine's own address: Twilio cannot call it back. Give the public https address."
+            "PUBLIC_BASE_URL is this machine's or a private network's address: Twilio cannot call it back. "
+            "Give the public https address."
         )
     elif config.twilio_configured and not config.simulated and url.scheme != "https":
         problems.append("PUBLIC_BASE_URL is not https: documents and reports would travel readable. Give https://.")
     return problems
+
+
+def _is_public(host: str) -> bool:
+    """Whether the host is one that the internet knows: a name, or an address of no private or special range."""
+    name = host.rstrip(".")
+    if name.rpartition(".")[2] == "localhost":
+        return False
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        # Whatever ends in a number is an address to those who connect: 127.1, 2130706433, 0x7f000001.
+        return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2]) is None
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_global and not address.is_multicast
 
 
 def _display_problems(config: Config) -> list[str]:
