@@ -24,12 +24,12 @@ def method_of(rule: Rule) -> str:
     return "POST" if "POST" in (rule.methods or ()) else "GET"
 
 
-def test_every_route_of_the_portal_declares_what_it_needs(office: Office) -> None:
+def test_fault_21_every_route_of_the_portal_declares_what_it_needs(office: Office) -> None:
     silent = [r.endpoint for r in own_rules(office) if access.declared(office.app.view_functions[r.endpoint]) is None]
     assert silent == []
 
 
-def test_a_route_that_declares_nothing_is_closed_to_everybody(office: Office) -> None:
+def test_fault_21_a_route_that_declares_nothing_is_closed_to_everybody(office: Office) -> None:
     with office.app.test_request_context("/clients/"):
         office.app.preprocess_request()  # declared: asks for a sign-in
     forgotten = type(office.app)("forgotten", root_path=str(Path(access.__file__).parent))
@@ -39,7 +39,7 @@ def test_a_route_that_declares_nothing_is_closed_to_everybody(office: Office) ->
 
 
 @pytest.mark.parametrize(("username", "_password", "role"), demo.DEMO_SIGN_INS)
-def test_each_role_may_call_exactly_the_routes_that_its_rights_open(
+def test_fault_21_each_role_may_call_exactly_the_routes_that_its_rights_open(
     office: Office, browser: Open, username: str, _password: str, role: str
 ) -> None:
     person, wrong = browser(username), []
@@ -55,7 +55,7 @@ def test_each_role_may_call_exactly_the_routes_that_its_rights_open(
     assert wrong == []
 
 
-def test_nobody_is_let_in_without_a_session(office: Office, browser: Open) -> None:
+def test_fault_21_nobody_is_let_in_without_a_session(office: Office, browser: Open) -> None:
     stranger, wrong = browser(None), []
     for rule in own_rules(office):
         declared = access.declared(office.app.view_functions[rule.endpoint])
@@ -116,7 +116,9 @@ def test_a_viewer_cannot_find_out_a_number_by_searching_its_digits(office: Offic
     "form", ["/policies/1/send", "/clients/1/message", "/renewals/1/remind", "/clients/1/edit", "/sign-out"]
 )
 @pytest.mark.parametrize("token", [None, "", "forged"])
-def test_a_form_without_its_token_changes_nothing(office: Office, browser: Open, form: str, token: str | None) -> None:
+def test_fault_22_a_form_without_its_token_changes_nothing(
+    office: Office, browser: Open, form: str, token: str | None
+) -> None:
     person, before = browser("arjun.agent"), office.message_count()
     fields: dict[str, object] = {"request_key": "k" * 24, "body": "Hello"}
     answer = person.post(form, fields if token is None else {**fields, "csrf_token": token})
@@ -125,7 +127,7 @@ def test_a_form_without_its_token_changes_nothing(office: Office, browser: Open,
     assert person.get("/").status_code == 200  # still signed in
 
 
-def test_a_token_of_somebody_else_is_refused(office: Office, browser: Open) -> None:
+def test_fault_22_a_token_of_somebody_else_is_refused(office: Office, browser: Open) -> None:
     theirs = browser("anna.admin").hidden_fields("/policies/1", "/policies/1/send")
     before = office.message_count()
     assert browser("arjun.agent").post("/policies/1/send", theirs).status_code == 400

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import statistics
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -28,19 +30,58 @@ def test_every_demo_sign_in_works(browser: Open, username: str, password: str, r
     assert f'<span class="role">{role}</span>' in person.get("/").text
 
 
-def test_unknown_user_and_wrong_password_read_the_same(browser: Open) -> None:
+def test_fault_27_unknown_user_and_wrong_password_read_the_same(browser: Open) -> None:
     pages = [browser(None).sign_in(name, "wrong") for name in ("arjun.agent", "nobody.here")]
     assert [page.status_code for page in pages] == [401, 401]
     unknown, wrong = (re.findall(r'role="alert"[^>]*>([^<]+)', page.text) for page in pages)
     assert unknown == wrong == ["User name or password is not right."]
 
 
-def test_the_sixth_attempt_in_a_row_is_refused_even_with_the_right_password(browser: Open) -> None:
+def test_fault_27_the_sixth_attempt_in_a_row_is_refused_even_with_the_right_password(browser: Open) -> None:
     person = browser(None)
     for _ in range(throttle.LIMIT_SAME_PERSON_AND_ADDRESS):
         assert person.sign_in("vera.viewer", "wrong").status_code == 401
     assert person.sign_in("vera.viewer").status_code == 429
     assert person.sign_in("arjun.agent").status_code == 302  # somebody else at the same desk
+
+
+def test_fault_27_an_unknown_user_takes_as_long_as_a_wrong_password(browser: Open, office: Office) -> None:
+    person, took = browser(None), {"arjun.agent": [], "nobody.here": []}
+    fields = person.hidden_fields("/sign-in", "/sign-in")
+    for _ in range(5):
+        for username, times in took.items():
+            with psycopg.connect(office.dsn) as conn:
+                conn.execute("DELETE FROM sign_in_attempts")
+            began = time.perf_counter()
+            assert person.post("/sign-in", {**fields, "username": username, "password": "wrong"}).status_code == 401
+            times.append(time.perf_counter() - began)
+    known, unknown = (statistics.median(times) for times in took.values())
+    assert 0.5 < unknown / known < 2, took  # without the hash it would be a twentieth
+
+
+@pytest.mark.parametrize(
+    ("counter", "most", "username", "address"),
+    [
+        ("address 203.0.113.5", throttle.LIMIT_SAME_ADDRESS, "vera.viewer", "203.0.113.5"),
+        ("person vera.viewer", throttle.LIMIT_SAME_PERSON, "vera.viewer", "203.0.113.77"),
+    ],
+    ids=["many names from one address", "one name from many addresses"],
+)
+def test_fault_27_guessing_is_throttled_however_it_is_spread(
+    browser: Open, office: Office, counter: str, most: int, username: str, address: str
+) -> None:
+    person = browser(None)
+    fields = {**person.hidden_fields("/sign-in", "/sign-in"), "username": username, "password": demo.PASSWORD}
+    before = {"REMOTE_ADDR": address}
+    with psycopg.connect(office.dsn) as conn:
+        conn.execute(
+            "INSERT INTO sign_in_attempts SELECT %s, date_bin(make_interval(mins => %s), now(), 'epoch'), %s",
+            (counter, throttle.WINDOW_MINUTES, most),
+        )
+    for claimed in ({}, {"X-Forwarded-For": "198.51.100.9"}, {"Forwarded": "for=198.51.100.9"}):
+        answer = person.client.post("/sign-in", data=fields, environ_base=before, headers=claimed)
+        assert (answer.status_code, "Too many attempts" in answer.text) == (429, True)
+    assert person.client.get("/").status_code == 302
 
 
 def test_the_right_password_after_some_mistakes_clears_them(browser: Open) -> None:
@@ -52,7 +93,7 @@ def test_the_right_password_after_some_mistakes_clears_them(browser: Open) -> No
         person = browser(None)
 
 
-def test_signing_out_ends_the_session_for_a_kept_cookie_too(browser: Open) -> None:
+def test_fault_27_signing_out_ends_the_session_for_a_kept_cookie_too(browser: Open) -> None:
     person = browser(None)
     person.sign_in("arjun.agent")
     kept = person.client.get_cookie(COOKIE)
@@ -63,7 +104,7 @@ def test_signing_out_ends_the_session_for_a_kept_cookie_too(browser: Open) -> No
     assert thief.get("/").location == "/sign-in?next=/"
 
 
-def test_a_changed_password_ends_the_sessions_made_with_the_old_one(browser: Open, office: Office) -> None:
+def test_fault_27_a_changed_password_ends_the_sessions_made_with_the_old_one(browser: Open, office: Office) -> None:
     with psycopg.connect(office.dsn) as conn:
         added = conn.execute(
             """
@@ -121,7 +162,7 @@ def test_an_operator_gives_somebody_a_sign_in_and_a_new_password_later(
     assert browser(None).sign_in("nora.new", passwords[1]).location == "/"
 
 
-def test_a_page_left_open_stops_asking_for_news_with_the_sign_out(office, monkeypatch):
+def test_fault_27_a_page_left_open_stops_asking_for_news_with_the_sign_out(office, monkeypatch):
     monkeypatch.setattr("whatsapp_logs.web.news._LOOK_EVERY_S", -1)
     person = Browser(office.app.test_client())
     person.sign_in(*demo.DEMO_SIGN_INS[0][:2])

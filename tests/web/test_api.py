@@ -128,7 +128,7 @@ class TestRefreshOne:
             ({"message_sid": "a b"}, "message_sid"), ([], "body"), ("SM", "body"), (7, "body"),
         ],
     )  # fmt: skip
-    def test_malformed_input_is_400_and_names_the_field(self, agent, given, field):
+    def test_fault_23_malformed_input_is_400_and_names_the_field(self, agent, given, field):
         answer = agent.post(f"{API}/refresh_status", json=given)
         assert (answer.status_code, answer.json["success"], answer.json["field"]) == (400, False, field)
 
@@ -310,11 +310,11 @@ class TestList:
             ("direction=up", "direction"), ("client=%25%27", "client"), ("before=9-" + "9" * 19, "before"),
         ],
     )  # fmt: skip
-    def test_malformed_input_is_400_and_names_the_field(self, agent, query, field):
+    def test_fault_23_malformed_input_is_400_and_names_the_field(self, agent, query, field):
         answer = agent.get(f"{API}/messages?{query}")
         assert (answer.status_code, answer.json.get("field")) == (400, field)
 
-    def test_a_page_number_beyond_the_last_is_404_or_400(self, agent):
+    def test_fault_23_a_page_number_beyond_the_last_is_404_or_400(self, agent):
         assert agent.get(f"{API}/messages?page=1000000000000").status_code in (400, 404)
 
 

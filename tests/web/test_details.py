@@ -73,7 +73,7 @@ def test_who_may_not_change_finds_no_button_and_no_way(logged, signed_in, role):
         assert person.post(f"/whatsapp_logs/{path}").status_code == 403
 
 
-def test_a_change_without_its_token_is_refused(app, logged):
+def test_fault_22_a_change_without_its_token_is_refused(app, logged):
     message = logged("failed")
     person = app.test_client()
     person.get("/sign_in/agent")

@@ -80,12 +80,12 @@ def test_the_file_name_arrives_as_it_is_and_cannot_add_headers(client, link, fil
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_link_opens_its_own_document_only(client, link):
+def test_fault_26_a_link_opens_its_own_document_only(client, link):
     first, second = link(content=b"first"), link(content=b"second")
     assert (client.get(first).data, client.get(second).data) == (b"first", b"second")
 
 
-def test_mistake_12_an_altered_or_made_up_link_opens_nothing_and_tells_nothing(client, link, service):
+def test_fault_26_and_mistake_12_an_altered_or_made_up_link_opens_nothing_and_tells_nothing(client, link, service):
     path = link()
     other = links.media_path(
         replace(service.config, secret_key="somebody else's key"), "00000000-0000-4000-8000-000000000000"
@@ -109,7 +109,7 @@ def test_what_is_no_id_is_no_document(service):
             service.document(text)
 
 
-def test_each_letter_of_the_token_counts(client, link):
+def test_fault_26_each_letter_of_the_token_counts(client, link):
     path = link()
     start = path.rindex("/") + 1
     for place in range(start, len(path) - 1):  # the last letter carries spare bits
@@ -125,14 +125,14 @@ def test_fault_26_who_guesses_links_is_asked_to_wait_and_fills_no_log(client, ca
     assert len(caplog.records) < UNPROVEN_PER_MINUTE + 10
 
 
-def test_a_link_ends_after_its_time(service, link):
+def test_fault_26_a_link_ends_after_its_time(service, link):
     path = link()
     brief = WhatsAppService(replace(service.config, media_link_max_age_s=-1))
     assert make_portal(brief).test_client().get(path).status_code == 404
     brief.close()
 
 
-def test_the_link_does_not_stay_open_because_a_browser_kept_it(service, link):
+def test_fault_26_the_link_does_not_stay_open_because_a_browser_kept_it(service, link):
     path, etag = link(), {}
     etag["If-None-Match"] = make_portal(service).test_client().get(path).headers["ETag"]
     brief = WhatsAppService(replace(service.config, media_link_max_age_s=-1))
@@ -140,7 +140,7 @@ def test_the_link_does_not_stay_open_because_a_browser_kept_it(service, link):
     brief.close()
 
 
-def test_opening_is_logged_without_the_link(client, link, caplog):
+def test_fault_26_opening_is_logged_without_the_link(client, link, caplog):
     path = link()
     with caplog.at_level("INFO", logger="whatsapp_logs"):
         client.get(path)

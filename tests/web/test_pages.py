@@ -84,7 +84,7 @@ def test_pages_go_on_without_gap_or_repetition(service, agent):
     assert rows(agent.get(unescape(newer[1]))) == made[::-1][50:100]
 
 
-def test_old_page_numbers_still_answer_and_end_in_words(service, agent):
+def test_fault_23_old_page_numbers_still_answer_and_end_in_words(service, agent):
     made = [service.send(Draft(to="+447700900123", body=str(n))).id for n in range(60)]
     assert rows(agent.get("/whatsapp_logs?page=2")) == made[9::-1]
     for page, status in (("3", 404), ("201", 404), ("9" * 25, 404), ("0", 400), ("-1", 400), ("1.5", 400), ("x", 400)):
@@ -106,14 +106,14 @@ def test_old_filter_names_still_answer(logged, agent):
     "field", ["status", "type", "client", "policy", "error_code", "date_from", "date_to", "before", "row"]
 )
 @pytest.mark.parametrize("value", ["%25", "%00", "'--", "%F0%9F%98%80", "..%2F", "9" * 200, "100%25_"])
-def test_no_query_breaks_the_page(agent, field, value):
+def test_fault_23_no_query_breaks_the_page(agent, field, value):
     answer = agent.get(f"/whatsapp_logs?{field}={value}")
     assert answer.status_code in (200, 400)
     if answer.status_code == 400:
         assert f"<code>{field}</code>" in answer.text
 
 
-def test_signs_of_sql_patterns_are_just_characters(logged, agent):
+def test_fault_23_signs_of_sql_patterns_are_just_characters(logged, agent):
     logged(message_type="policy_document")
     for value in ("policy_documen_", "policy%25"):
         assert rows(agent.get(f"/whatsapp_logs?type={value}")) == []
