@@ -18,7 +18,7 @@ from portal import demo_data as data
 from portal import demo_history
 from whatsapp_logs import Config, WhatsAppService
 
-PASSWORD = "harbour-lane-demo"
+PASSWORD = "harbour-lane-demo"  # noqa: S105 - printed for everybody: the demonstration's
 # (user name, password, role): the starter prints them.
 DEMO_SIGN_INS = tuple((username, PASSWORD, role) for username, _, role in data.PEOPLE)
 TIMEZONE = os.environ.get("DISPLAY_TIMEZONE") or "Europe/London"
@@ -31,7 +31,7 @@ def sign_ins() -> list[str]:
 
 def seed(dsn: str) -> bool:
     """Fill an empty portal; False when there are people already, whose office is then left alone."""
-    chance = random.Random(2)  # the same office every time
+    chance = random.Random(2)  # the same office every time  # noqa: S311 - chance, no secret
     zone = ZoneInfo(TIMEZONE)
     with closing(_service(dsn)) as service:
         with psycopg.connect(dsn, application_name="portal demo") as conn:
@@ -49,7 +49,7 @@ def seed(dsn: str) -> bool:
 def _service(dsn: str) -> WhatsAppService:
     """A service that only writes down: it needs no provider, but the number that the messages came from."""
     sender = os.environ.get("TWILIO_WHATSAPP_FROM", "")
-    return WhatsAppService(Config(database_url=dsn, secret_key="only for writing down", twilio_whatsapp_from=sender))
+    return WhatsAppService(Config(database_url=dsn, secret_key="only for writing down", twilio_whatsapp_from=sender))  # noqa: S106 - it signs nothing
 
 
 def _add_people(conn: Connection) -> None:

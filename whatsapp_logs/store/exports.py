@@ -151,9 +151,9 @@ def csv_query(
     places = list(enumerate(columns(telling)))
     texts = [f"c{n}" if c.kind == _TEXT else f"ltrim(c{n}, '+')" for n, c in places if c.is_text]
     odd = f"concat_ws(E'\\n', '', {', '.join(texts)}) ~ %(odd)s"
-    judged = f"SELECT *, {odd} AS is_odd FROM ({{told}}) AS told {_NEWEST_FIRST} OFFSET 0"
+    judged = f"SELECT *, {odd} AS is_odd FROM ({{told}}) AS told {_NEWEST_FIRST} OFFSET 0"  # noqa: S608 - columns of ours; values are parameters
     cells = ", ".join(_cell(f"c{n}", c.kind) for n, c in places)
-    query = f"COPY (SELECT {cells} FROM ({judged}) AS judged {_NEWEST_FIRST}) TO STDOUT (FORMAT csv)"
+    query = f"COPY (SELECT {cells} FROM ({judged}) AS judged {_NEWEST_FIRST}) TO STDOUT (FORMAT csv)"  # noqa: S608 - columns of ours; values are parameters
     return sql.SQL(query).format(told=told), parameters
 
 
@@ -163,7 +163,7 @@ def rows(
     """The same as values: texts as they are, times without a zone, numbers; no text is longer than a cell of Excel's."""
     told, parameters = _told(conn, wanted, telling, before=before, limit=limit)
     cells = [_FITTING.format(f"c{n}") if c.is_text else f"c{n}" for n, c in enumerate(columns(telling))]
-    query = sql.SQL(f"SELECT {', '.join(cells)} FROM ({{told}}) AS told {_NEWEST_FIRST}").format(told=told)
+    query = sql.SQL(f"SELECT {', '.join(cells)} FROM ({{told}}) AS told {_NEWEST_FIRST}").format(told=told)  # noqa: S608 - columns of ours; values are parameters
     allow_time(conn)
     with portal_ids(wanted), ClientCursor(conn) as cursor:  # planned for these very values, as COPY is
         found = cursor.execute(query, parameters).fetchall()
@@ -181,7 +181,7 @@ def _told(
 ) -> tuple[sql.Composed, dict[str, Any]]:
     page, parameters = _page(conn, wanted, before=before)
     cells = ", ".join(f"{c.expression} AS c{n}" for n, c in enumerate(columns(telling)))
-    query = sql.SQL(f"SELECT {cells}, m.created_at, m.id FROM ({{page}}) AS m {_NEWEST_FIRST} OFFSET 0").format(
+    query = sql.SQL(f"SELECT {cells}, m.created_at, m.id FROM ({{page}}) AS m {_NEWEST_FIRST} OFFSET 0").format(  # noqa: S608 - columns of ours; values are parameters
         page=page
     )
     words = _words(telling)
@@ -208,7 +208,7 @@ def _page(
 
 _WALK = f"""
     SELECT {messages.COLUMNS} FROM whatsapp_logs.messages AS m LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-    WHERE {{where}} {{place}} ORDER BY m.created_at DESC, m.id DESC LIMIT %(limit)s"""
+    WHERE {{where}} {{place}} ORDER BY m.created_at DESC, m.id DESC LIMIT %(limit)s"""  # noqa: S608 - columns of ours; values are parameters
 
 
 def _words(telling: Telling) -> dict[str, Any]:

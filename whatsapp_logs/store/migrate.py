@@ -160,4 +160,4 @@ EXECUTE ${_FRAME}$
 INSERT INTO whatsapp_logs.migrations (version, name, checksum, note) VALUES ({step.version}, '{step.name}',
     '{step.checksum}', NULLIF(current_setting('whatsapp_logs.note'), ''));
 END IF;
-END ${_FRAME}_step$;"""
+END ${_FRAME}_step$;"""  # noqa: S608 - the migration's own file

@@ -57,7 +57,7 @@ class Contacts:
 
     def _set(self, address: str, column: str, value: object) -> None:
         self._database.run(
-            f"INSERT INTO contacts (address, {column}) VALUES (:address, :value)"
+            f"INSERT INTO contacts (address, {column}) VALUES (:address, :value)"  # noqa: S608 - words of ours; values are parameters
             f" ON CONFLICT (address) DO UPDATE SET {column} = :value",
             {"address": address, "value": value},
         )

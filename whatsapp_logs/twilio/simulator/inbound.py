@@ -54,7 +54,7 @@ def replies(twiml: bytes) -> list[str]:
     if not twiml.strip() or len(twiml) > MAX_TWIML_BYTES or b"<!DOCTYPE" in twiml:
         return []
     try:
-        root = ElementTree.fromstring(twiml)
+        root = ElementTree.fromstring(twiml)  # noqa: S314 - short, without a DTD, and our own portal's
     except ElementTree.ParseError:
         logger.warning("The inbound webhook answered something that is not XML (Twilio's 12100)")
         return []

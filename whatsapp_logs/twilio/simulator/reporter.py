@@ -26,7 +26,7 @@ class Reporter:
     ) -> None:  # fmt: skip
         self._account_sid, self._database, self._settings = account_sid, database, settings
         self._queue = Queue(database)
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - chance, no secret
         self._set_timer, self._answered = set_timer, answered
         self._sender = Sender(auth_token, attempted=self._record_attempt, done=self._finish, pace=pace)
 
