@@ -22,6 +22,7 @@ CALLBACKS, SIGNATURE = "whatsapp_logs/web/callbacks.py", "whatsapp_logs/twilio/s
 CALL = "whatsapp_logs/twilio/callback.py"
 POOL, OPENING = "whatsapp_logs/store/pool.py", "whatsapp_logs/store/migrations/opening.sql"
 RESTORE = "whatsapp_logs/restore.py"
+ACCESS, PORTAL_ACCESS = "whatsapp_logs/web/access.py", "portal/access.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,74 @@ BREAKAGES = (
     Breakage(
         20, "numbers of messages are given out again", RESTORE,
         "_IDS_SKIPPED = 1_000_000", "_IDS_SKIPPED = 1", "tests/test_reconcile.py::*fault_20_a_callback*",
+    ),
+    Breakage(
+        21, "a right is declared and not asked for", ACCESS,
+        "if not isinstance(needed, Right) or not person.may(needed):", "if not isinstance(needed, Right):",
+        "tests/security/test_rights.py::*fault_21_each_role*",
+    ),
+    Breakage(
+        21, "a portal's right is declared and not asked for", PORTAL_ACCESS,
+        "        if not person.may(access.right):", "        if not person:",
+        "tests/security/test_rights.py::*fault_21_each_role*",
+    ),
+    Breakage(
+        21, "a route without a declared right is taken", "whatsapp_logs/web/__init__.py",
+        "        if undeclared:", "        if not app:", "tests/security/test_rights.py::*fault_21_a_new_route*",
+    ),
+    Breakage(
+        22, "the log's forms need no token", ACCESS,
+        "    if request.method not in _SAFE_METHODS:", "    if not request.method:",
+        "tests/security/test_forgery.py::*fault_22_no_form*",
+    ),
+    Breakage(
+        22, "the portal's forms need no token", PORTAL_ACCESS,
+        '    if request.method not in ("GET", "HEAD", "OPTIONS"):', "    if not request.method:",
+        "tests/security/test_forgery.py::*fault_22_no_form*",
+    ),
+    Breakage(
+        23, "whatever stands in an address is searched for", "whatsapp_logs/filters.py",
+        "    if not _WORD.fullmatch(value):", "    if not value:", "tests/web/test_pages.py::*fault_23_no_query*",
+    ),
+    Breakage(
+        23, "every signature is right", SIGNATURE,
+        "return bool(signature) and any(", "return True or any(", "tests/security/test_fuzz.py::*fault_23_*",
+    ),
+    Breakage(
+        24, "an e-mail address is shown as it is", "portal/templates/client.html",
+        "{{ client.email }}", "{{ client.email|safe }}", "tests/security/test_cross_site_scripting.py::*fault_24_no_page*",
+    ),
+    Breakage(
+        24, "a message is shown as it is", "whatsapp_logs/web/format.py",
+        "    html = str(escape(text))", "    html = text", "tests/security/test_cross_site_scripting.py::*fault_24_no_page*",
+    ),
+    Breakage(
+        26, "a document's link never ends", "whatsapp_logs/links.py",
+        "max_age=config.media_link_max_age_s", "max_age=None", "tests/web/test_media.py::*fault_26_a_link_ends*",
+    ),
+    Breakage(
+        26, "a private address is a public one", "whatsapp_logs/config.py",
+        "    return address.is_global and not address.is_multicast", "    return bool(address)",
+        "tests/security/test_outgoing.py::*fault_26_callbacks_and*",
+    ),
+    Breakage(
+        26, "a redirect is followed", "whatsapp_logs/self_test.py",
+        "allow_redirects=False", "allow_redirects=True", "tests/security/test_outgoing.py::*fault_26_a_redirect*",
+    ),
+    Breakage(
+        27, "attempts are counted and not limited", "portal/throttle.py",
+        "    return all(n <= limits[who] for who, n in counted)", "    return bool(counted)",
+        "tests/portal/test_sign_in.py::*fault_27_guessing*",
+    ),
+    Breakage(
+        27, "an unknown name costs no hash", "portal/people.py",
+        "        return None, _HASH_OF_NOBODY", '        return None, "plain$$nothing"',
+        "tests/portal/test_sign_in.py::*fault_27_an_unknown*",
+    ),
+    Breakage(
+        27, "a sign-out forgets the cookie only", "portal/people.py",
+        '"DELETE FROM sign_ins WHERE token_hash = %s"', '"DELETE FROM sign_ins WHERE false AND token_hash = %s"',
+        "tests/portal/test_sign_in.py::*fault_27_signing_out*",
     ),
 )  # fmt: skip
 
