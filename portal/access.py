@@ -9,17 +9,20 @@ from typing import Any, TypeVar
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask_wtf.csrf import validate_csrf
 from werkzeug.exceptions import BadRequest
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Response as BaseResponse
 from wtforms.validators import ValidationError
 
-from portal import people
+from portal import notes, people, sign_ins
+from portal.config import PortalConfig
 from portal.database import reading
 from portal.people import OwnRight, Person
+from portal.sign_ins import SignIn
 from whatsapp_logs import Right
 
 View = TypeVar("View", bound=Callable[..., Any])
 FEATURE_PREFIXES = ("/whatsapp_logs", "/api/whatsapp", "/whatsapp", "/livez", "/readyz", "/metrics")
 TOKEN, NAMED = "sign_in", "signed_in_person"
+READING = ("GET", "HEAD", "OPTIONS")
 
 
 class FormExpired(BadRequest):
@@ -30,9 +33,13 @@ class FormExpired(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route asks for: nothing (None), or a signed-in person with the right."""
+    """What a route asks for: nothing (None), or a signed-in person with the right.
+
+    `fresh`: who has not entered their password within the last minutes is asked for it first.
+    """
 
     right: Right | OwnRight | None
+    fresh: bool = False
 
 
 _declared: dict[Callable[..., Any], Access] = {}
@@ -44,11 +51,11 @@ def public(view: View) -> View:
     return view
 
 
-def requires(right: Right | OwnRight) -> Callable[[View], View]:
-    """Declare that only a signed-in person with the right may call the view."""
+def requires(right: Right | OwnRight, *, fresh: bool = False) -> Callable[[View], View]:
+    """Declare that only a signed-in person with the right may call the view; what else it may ask for: `Access`."""
 
     def declare(view: View) -> View:
-        _declared[view] = Access(right)
+        _declared[view] = Access(right, fresh)
         return view
 
     return declare
@@ -66,23 +73,42 @@ def init_app(app: Flask) -> None:
 
 
 def current_person() -> Person | None:
-    """Who is asking, looked up once per request."""
-    if "person" not in g:
-        g.person = None  # Should the database be away, the error page is for nobody in particular.
-        token = session.get(TOKEN)
-        if token:
-            with reading() as conn:
-                g.person = people.find_by_token(conn, token)
+    """Who is asking, if they may do anything here: nobody while a second factor is due."""
+    current_sign_in()
     person: Person | None = g.person
     return person
 
 
+def current_sign_in() -> SignIn | None:
+    """The sign-in that is asking, also one whose second factor is due; looked up once per request."""
+    if "sign_in" not in g:
+        g.sign_in = g.person = None  # Should the database be away, the error page is for nobody in particular.
+        token = session.get(TOKEN)
+        if token:
+            g.sign_in = _look_up(token)
+        if g.sign_in and not g.sign_in.waits_for_code:
+            g.person = g.sign_in.person
+    sign_in: SignIn | None = g.sign_in
+    return sign_in
+
+
+def my_sign_in() -> SignIn:
+    """The sign-in that is asking, in views that require a right."""
+    sign_in = current_sign_in()
+    if sign_in is None:
+        abort(401)
+    return sign_in
+
+
 def me() -> Person:
     """The signed-in person, in views that require a right."""
-    person = current_person()
-    if person is None:
-        abort(401)
-    return person
+    return my_sign_in().person
+
+
+def portal_config() -> PortalConfig:
+    """The settings of the portal that is answering."""
+    config: PortalConfig = current_app.config["PORTAL"]
+    return config
 
 
 def remember_person() -> None:
@@ -96,7 +122,7 @@ def forget_unknown_person() -> None:
     g.setdefault("person", None)
 
 
-def _check() -> Response | None:
+def _check() -> BaseResponse | None:
     if request.endpoint is None:
         current_person()  # Nothing is there; the page that says so knows who asked.
         return None
@@ -105,17 +131,44 @@ def _check() -> Response | None:
     access = declared(current_app.view_functions[request.endpoint])
     if access is None:
         abort(403)
-    if access.right is not None:
-        person = current_person()
-        if person is None:
-            if request.method not in ("GET", "HEAD"):
-                abort(401)
-            return redirect(url_for("auth.sign_in", next=request.full_path.rstrip("?")))
-        if not person.may(access.right):
-            abort(403)
-    if request.method not in ("GET", "HEAD", "OPTIONS"):
+    if access.right is not None and (elsewhere := _check_person(access, access.right)):
+        return elsewhere
+    if request.method not in READING:
         _check_csrf()
     return None
+
+
+def _check_person(access: Access, right: Right | OwnRight) -> BaseResponse | None:
+    """Where to lead the person first, if anywhere."""
+    sign_in = current_sign_in()
+    if sign_in is None or sign_in.waits_for_code:
+        if request.method not in ("GET", "HEAD"):
+            abort(401)
+        return redirect(url_for("auth.sign_in", next=_here()))
+    if not sign_in.person.may(right):
+        abort(403)
+    if access.fresh and not sign_in.is_confirmed:
+        if request.method not in READING:
+            notes.say("Nothing was changed yet: confirm that it is you, then do it once more.", "bad")
+        return redirect(url_for("auth.confirm", next=_here()), 303)
+    return None
+
+
+def _here() -> str:
+    return request.full_path.rstrip("?")
+
+
+def _look_up(token: str) -> SignIn | None:
+    with reading() as conn:
+        sign_in = sign_ins.find(conn, token, idle_minutes=portal_config().session_idle_minutes)
+        if sign_in and sign_in.is_stale and not _is_poll():
+            sign_ins.note_activity(conn, sign_in.sign_in_id)
+    return sign_in
+
+
+def _is_poll() -> bool:
+    """Whether an open page asks for news by itself: nobody need be there for that."""
+    return request.method == "GET" and (request.path.endswith("/live") or "seen" in request.args)
 
 
 def belongs_to_feature(path: str) -> bool:

@@ -12,13 +12,14 @@ from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 
 from portal import access, database, errors, format, notes, sending
+from portal.account import account
 from portal.auth import auth
 from portal.clients import clients
 from portal.config import OFFICE, PortalConfig
 from portal.dashboard import dashboard
 from portal.feature import move_in
 from portal.health import health
-from portal.people import OwnRight
+from portal.people import OwnRight, Person
 from portal.policies import policies
 from portal.renewals import renewals
 from portal.today import office_today
@@ -55,7 +56,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     errors.init_app(app)
     format.init_app(app)
     notes.init_app(app)
-    for blueprint in (auth, dashboard, clients, policies, renewals, health):
+    for blueprint in (auth, account, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
     sending.init_app(app, service)
     move_in(app, service)
@@ -69,6 +70,7 @@ def _for_templates(service: WhatsAppService) -> dict[str, Any]:
     return {
         "office": OFFICE,
         "person": person,
+        "somebody": person or _somebody(),
         "Right": Right,
         "OwnRight": OwnRight,
         "may": lambda right: bool(person and person.may(right)),
@@ -79,6 +81,12 @@ def _for_templates(service: WhatsAppService) -> dict[str, Any]:
         "office_today": office_today,
         "simulator_url": _simulator_url(service),
     }
+
+
+def _somebody() -> Person | None:
+    """Whoever has signed in, but may do nothing yet: their second factor is due."""
+    sign_in = g.get("sign_in")
+    return sign_in.person if sign_in and not sign_in.waits_for_code else None
 
 
 def _phone(number: str) -> str:

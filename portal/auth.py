@@ -1,23 +1,24 @@
-"""Signing in and out."""
+"""Signing in and out, and confirming on the way that it is still the same person."""
 
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlsplit
 
 from flask import Blueprint, redirect, render_template, request, session, url_for
-from werkzeug.security import check_password_hash
 from werkzeug.wrappers import Response
 
-from portal import people, throttle
-from portal.access import NAMED, TOKEN, current_person, public, requires
+from portal import passwords, people, sign_ins, throttle
+from portal.access import NAMED, TOKEN, current_person, current_sign_in, my_sign_in, public, requires
 from portal.database import database
+from portal.destination import destination
+from portal.people import Person
 from whatsapp_logs import Right
 
 auth = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 
 WRONG = "User name or password is not right."
+WRONG_PASSWORD = "That is not your password."
 TOO_MANY = f"Too many attempts. Wait {throttle.WINDOW_MINUTES} minutes, then try again."
 
 
@@ -26,8 +27,9 @@ TOO_MANY = f"Too many attempts. Wait {throttle.WINDOW_MINUTES} minutes, then try
 def sign_in() -> str | Response:
     """The form; whoever is signed in already goes on."""
     if current_person():
-        return redirect(_destination())
-    return render_template("sign_in.html", next=request.args.get("next", ""))
+        return redirect(destination())
+    has_ended = TOKEN in session and current_sign_in() is None
+    return render_template("sign_in.html", next=request.args.get("next", ""), has_ended=has_ended)
 
 
 @auth.post("/sign-in")
@@ -35,27 +37,51 @@ def sign_in() -> str | Response:
 def begin() -> Response | tuple[str, int]:
     """Check name and password. One sentence for an unknown name and for a wrong password."""
     username = request.form.get("username", "").strip().lower()[:100].replace("\0", "")
-    address = request.remote_addr or "unknown"
     with database() as conn:
-        may_try = throttle.count_attempt(conn, username, address)
+        may_try = throttle.count_attempt(conn, username, address())
         person, password_hash = people.find_by_username(conn, username)
     if not may_try:
-        log.warning("sign-in throttled address=%s", address)
+        log.warning("sign-in throttled address=%s", address())
         return _again(TOO_MANY, username), 429
     # The connection is given back first: the hash takes 0.1 s on purpose. It is computed for unknown names too, so
     # that the time of the answer does not tell which names exist.
-    is_right = check_password_hash(password_hash, request.form.get("password", "")[:1000])
+    is_right = passwords.is_right(password_hash, request.form.get("password", ""))
     if person is None or not is_right:
-        log.info("sign-in refused address=%s", address)
+        log.info("sign-in refused address=%s", address())
         return _again(WRONG, username), 401
     with database() as conn:
-        throttle.forget_attempts(conn, username, address)
-        token = people.begin_sign_in(conn, person)
-    session.clear()  # Nothing of before the sign-in survives it: a planted session is worth nothing.
-    session[TOKEN], session[NAMED] = token, people.as_remembered(person)
-    session.permanent = True
-    log.info("signed in user=%s role=%s", person.username, person.role)
-    return redirect(_destination())
+        throttle.forget_attempts(conn, username, address())
+        let_in(person, sign_ins.begin(conn, person, address=address(), browser=request.user_agent.string))
+    return redirect(destination())
+
+
+@auth.get("/sign-in/confirm")
+@requires(Right.SEE)
+def confirm() -> str | Response:
+    """Ask for the password again; whoever has just entered it goes on."""
+    if my_sign_in().is_confirmed:
+        return redirect(destination())
+    return _ask_again()
+
+
+@auth.post("/sign-in/confirm")
+@requires(Right.SEE)
+def confirmed() -> Response | tuple[str, int]:
+    """Check it, and go on to where the person wanted to go."""
+    mine = my_sign_in()
+    username = mine.person.username
+    with database() as conn:
+        may_try = throttle.count_attempt(conn, username, address())
+        _, password_hash = people.find_by_username(conn, username)
+    if not may_try:
+        return _ask_again(TOO_MANY), 429
+    if not passwords.is_right(password_hash, request.form.get("password", "")):
+        log.info("confirmation refused user=%s address=%s", username, address())
+        return _ask_again(WRONG_PASSWORD), 401
+    with database() as conn:
+        throttle.forget_attempts(conn, username, address())
+        sign_ins.confirm(conn, mine.sign_in_id)
+    return redirect(destination(), 303)
 
 
 @auth.post("/sign-out")
@@ -63,18 +89,27 @@ def begin() -> Response | tuple[str, int]:
 def sign_out() -> Response:
     """End the sign-in in the database, then forget it here."""
     with database() as conn:
-        people.end_sign_in(conn, session[TOKEN])
+        sign_ins.end(conn, session[TOKEN])
     session.clear()
     return redirect(url_for("auth.sign_in"))
+
+
+def let_in(person: Person, token: str) -> None:
+    """Give this browser the sign-in. Nothing of before survives it: a planted session is worth nothing."""
+    session.clear()
+    session[TOKEN], session[NAMED] = token, people.as_remembered(person)
+    session.permanent = True
+    log.info("signed in user=%s role=%s", person.username, person.role)
+
+
+def address() -> str:
+    """Where the request comes from, as far as the server knows."""
+    return request.remote_addr or "unknown"
 
 
 def _again(problem: str, username: str) -> str:
     return render_template("sign_in.html", next=request.form.get("next", ""), problem=problem, username=username)
 
 
-def _destination() -> str:
-    """Where the person wanted to go: a path of this portal, never another site's address."""
-    wanted = request.values.get("next", "")
-    parts = urlsplit(wanted.replace("\\", "/"))
-    is_ours = wanted.startswith("/") and not parts.scheme and not parts.netloc and wanted.isprintable()
-    return wanted if is_ours else url_for("dashboard.show")
+def _ask_again(problem: str | None = None) -> str:
+    return render_template("confirm_person.html", next=request.values.get("next", ""), problem=problem)

@@ -10,6 +10,7 @@ from whatsapp_logs import config
 from whatsapp_logs.errors import ConfigError
 
 OFFICE = "Harbour & Lane Insurance Brokers"
+_LONGEST_IDLE = 12 * 60
 _SWITCHES = {"": False, "0": False, "false": False, "no": False, "off": False} | dict.fromkeys(
     ("1", "true", "yes", "on"), True
 )
@@ -24,6 +25,7 @@ class PortalConfig:
     timezone: str = "Europe/London"
     region: str = "GB"
     secure_cookies: bool = False
+    session_idle_minutes: int = 60
     cookie_name: str = "portal_session"
 
     @classmethod
@@ -39,6 +41,9 @@ class PortalConfig:
         switch = env.get("SECURE_COOKIES", "").strip().lower()
         if switch not in _SWITCHES:
             problems.append(f"SECURE_COOKIES is {switch!r}: write 1 or 0.")
+        idle = env.get("SESSION_IDLE_MINUTES", "").strip() or "60"
+        if not (idle.isascii() and idle.isdigit() and 0 < int(idle) <= _LONGEST_IDLE):
+            problems.append(f"SESSION_IDLE_MINUTES is {idle!r}: write a number from 1 to {_LONGEST_IDLE}.")
         if problems:
             raise ConfigError(problems)
         return cls(
@@ -47,6 +52,7 @@ class PortalConfig:
             timezone=timezone,
             region=env.get("DEFAULT_REGION") or "GB",
             secure_cookies=_SWITCHES[switch],
+            session_idle_minutes=int(idle),
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),
         )

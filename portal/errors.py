@@ -54,7 +54,8 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     for away in AWAY:
         app.register_error_handler(away, _database_away)
-    app.register_error_handler(psycopg.errors.UndefinedTable, _tables_missing)
+    for missing in (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+        app.register_error_handler(missing, _tables_missing)
     app.register_error_handler(Unavailable, _unavailable)
     app.register_error_handler(Exception, _defect)
 
@@ -122,7 +123,8 @@ def _answer(code: int, words: Words, typed: list[tuple[str, str]] | None = None)
 def _typed() -> list[tuple[str, str]]:
     """The form's fields, to be sent once more; none when it held a password, or a file, which cannot be kept."""
     has_file = any(file.filename for file in request.files.values())
-    if has_file or "password" in request.form or request.path == "/sign-out":
+    is_secret = any("password" in name or name == "code" for name in request.form)
+    if has_file or is_secret or request.path == "/sign-out":
         return []
     return [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
 

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from psycopg import Connection
-from psycopg.rows import class_row
-from werkzeug.security import generate_password_hash
 
+from portal import passwords
 from whatsapp_logs import ROLES, Right
-
-SIGN_IN_LASTS = timedelta(hours=12)
 
 
 class OwnRight(StrEnum):
     """One thing that a person may do in the portal and of which the feature knows nothing."""
 
     EDIT_CLIENTS = "correct clients' contact details"
+    MANAGE_PEOPLE = "manage people"
 
 
 OWN_RIGHTS: Mapping[str, frozenset[OwnRight]] = {
@@ -54,38 +50,21 @@ class Person:
 
 
 def find_by_username(conn: Connection, username: str) -> tuple[Person | None, str]:
-    """The person of that name with the password's hash; for an unknown name nobody, with a hash that fits nothing."""
+    """The person of that name with the password's hash; for an unknown name nobody, with a hash that fits nothing.
+
+    Somebody who was removed, or has not chosen a password yet, is as unknown as anybody else.
+    """
     row = conn.execute(
-        "SELECT user_id, username, name, role, timezone, password_hash FROM people WHERE username = %s", (username,)
+        """
+        SELECT user_id, username, name, role, timezone, password_hash FROM people
+        WHERE username = %s AND removed_at IS NULL AND password_hash <> ''
+        """,
+        (username,),
     ).fetchone()
     if row is None:
         return None, _HASH_OF_NOBODY
     user_id, username, name, role, timezone, password_hash = row
     return Person(user_id=user_id, username=username, name=name, role=role, timezone=timezone), password_hash
-
-
-def begin_sign_in(conn: Connection, person: Person) -> str:
-    """Remember a new sign-in and return its token, which only the person's browser keeps."""
-    token = secrets.token_urlsafe(32)
-    conn.execute("DELETE FROM sign_ins WHERE expires_at < now()")
-    conn.execute(
-        "INSERT INTO sign_ins (token_hash, user_id, expires_at) VALUES (%s, %s, %s)",
-        (_hashed(token), person.user_id, datetime.now(UTC) + SIGN_IN_LASTS),
-    )
-    return token
-
-
-def find_by_token(conn: Connection, token: str) -> Person | None:
-    """The person signed in with this token, unless it has ended."""
-    with conn.cursor(row_factory=class_row(Person)) as cursor:
-        return cursor.execute(
-            """
-            SELECT p.user_id, p.username, p.name, p.role, p.timezone
-            FROM sign_ins AS s JOIN people AS p USING (user_id)
-            WHERE s.token_hash = %s AND s.expires_at > now()
-            """,
-            (_hashed(token),),
-        ).fetchone()
 
 
 def as_remembered(person: Person) -> dict[str, Any]:
@@ -99,11 +78,6 @@ def remembered(kept: Any) -> Person | None:
         return Person(**kept) if kept else None
     except TypeError:  # A session of an earlier version.
         return None
-
-
-def end_sign_in(conn: Connection, token: str) -> None:
-    """End it for everybody who holds the token."""
-    conn.execute("DELETE FROM sign_ins WHERE token_hash = %s", (_hashed(token),))
 
 
 def add(conn: Connection, *, username: str, name: str, role: str, timezone: str, password: str) -> None:
@@ -120,15 +94,14 @@ def add(conn: Connection, *, username: str, name: str, role: str, timezone: str,
     set_password(conn, row[0], password)
 
 
-def set_password(conn: Connection, user_id: int, password: str) -> None:
-    """Change the password; every sign-in made with the old one ends."""
-    conn.execute("UPDATE people SET password_hash = %s WHERE user_id = %s", (generate_password_hash(password), user_id))
-    conn.execute("DELETE FROM sign_ins WHERE user_id = %s", (user_id,))
-
-
-def _hashed(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def set_password(conn: Connection, user_id: int, password: str, *, but: int | None = None) -> None:
+    """Change the password; every sign-in made with the old one ends, `but` perhaps the one that asks."""
+    conn.execute("UPDATE people SET password_hash = %s WHERE user_id = %s", (passwords.hashed(password), user_id))
+    conn.execute(
+        "DELETE FROM sign_ins WHERE user_id = %(user)s AND sign_in_id IS DISTINCT FROM %(but)s::integer",
+        {"user": user_id, "but": but},
+    )
 
 
 # The hash of a password that nobody has, so that the time of an answer does not tell which names exist.
-_HASH_OF_NOBODY = generate_password_hash(secrets.token_urlsafe())
+_HASH_OF_NOBODY = passwords.hashed(secrets.token_urlsafe())
