@@ -88,7 +88,10 @@ def signed_in(stack: ExitStack, dsn: str) -> FlaskClient:
     add_person(dsn)
     config = Config(database_url=dsn, secret_key="k" * 32)
     service = stack.enter_context(closing(WhatsAppService(config)))
-    app: Flask = create_app(PortalConfig(database_url=dsn, secret_key="k" * 32, timezone="UTC"), service=service)
+    app: Flask = create_app(
+        PortalConfig(database_url=dsn, secret_key="k" * 32, timezone="UTC", require_second_factor="nobody"),
+        service=service,
+    )
     stack.callback(database.close, app)
     client = app.test_client()
     form = client.get("/sign-in").text

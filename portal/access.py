@@ -36,10 +36,12 @@ class Access:
     """What a route asks for: nothing (None), or a signed-in person with the right.
 
     `fresh`: who has not entered their password within the last minutes is asked for it first.
+    `before_second_factor`: open also to somebody who has to set up their second factor before they may do anything else.
     """
 
     right: Right | OwnRight | None
     fresh: bool = False
+    before_second_factor: bool = False
 
 
 _declared: dict[Callable[..., Any], Access] = {}
@@ -51,11 +53,13 @@ def public(view: View) -> View:
     return view
 
 
-def requires(right: Right | OwnRight, *, fresh: bool = False) -> Callable[[View], View]:
+def requires(
+    right: Right | OwnRight, *, fresh: bool = False, before_second_factor: bool = False
+) -> Callable[[View], View]:
     """Declare that only a signed-in person with the right may call the view; what else it may ask for: `Access`."""
 
     def declare(view: View) -> View:
-        _declared[view] = Access(right, fresh)
+        _declared[view] = Access(right, fresh, before_second_factor)
         return view
 
     return declare
@@ -86,7 +90,7 @@ def current_sign_in() -> SignIn | None:
         token = session.get(TOKEN)
         if token:
             g.sign_in = _look_up(token)
-        if g.sign_in and not g.sign_in.waits_for_code:
+        if g.sign_in and not g.sign_in.waits_for_code and not must_set_up_second_factor(g.sign_in):
             g.person = g.sign_in.person
     sign_in: SignIn | None = g.sign_in
     return sign_in
@@ -103,6 +107,22 @@ def my_sign_in() -> SignIn:
 def me() -> Person:
     """The signed-in person, in views that require a right."""
     return my_sign_in().person
+
+
+def must_set_up_second_factor(sign_in: SignIn) -> bool:
+    """Whether this person has to set up a second factor before anything else."""
+    return needs_second_factor(sign_in.person) and not sign_in.has_second_factor
+
+
+def needs_second_factor(person: Person) -> bool:
+    """Whether the office asks for a second factor of this person. Who lets others in counts as an administrator."""
+    match portal_config().require_second_factor:
+        case "everyone":
+            return True
+        case "administrators":
+            return person.may(OwnRight.MANAGE_PEOPLE)
+        case _:
+            return False
 
 
 def portal_config() -> PortalConfig:
@@ -145,6 +165,8 @@ def _check_person(access: Access, right: Right | OwnRight) -> BaseResponse | Non
         if request.method not in ("GET", "HEAD"):
             abort(401)
         return redirect(url_for("auth.sign_in", next=_here()))
+    if current_person() is None and not access.before_second_factor:
+        return redirect(url_for("second_factor.set_up", next=_here()), 303)
     if not sign_in.person.may(right):
         abort(403)
     if access.fresh and not sign_in.is_confirmed:

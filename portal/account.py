@@ -7,8 +7,8 @@ import logging
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from portal import notes, passwords, people, sign_ins
-from portal.access import me, my_sign_in, portal_config, requires
+from portal import notes, passwords, people, second_factors, sign_ins
+from portal.access import me, my_sign_in, needs_second_factor, portal_config, requires
 from portal.database import database
 from portal.devices import device
 from whatsapp_logs import Right
@@ -26,7 +26,16 @@ def show() -> str:
     mine, idle = my_sign_in(), portal_config().session_idle_minutes
     with database() as conn:
         listed = sign_ins.of_person(conn, mine.person.user_id, idle_minutes=idle)
-    return render_template("account.html", sign_ins=listed, mine=mine, device=device, idle_minutes=idle)
+        factor = second_factors.standing(conn, mine.person.user_id)
+    return render_template(
+        "account.html",
+        sign_ins=listed,
+        mine=mine,
+        factor=factor,
+        may_turn_off=not needs_second_factor(mine.person),
+        device=device,
+        idle_minutes=idle,
+    )
 
 
 @account.get("/password")

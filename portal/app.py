@@ -22,6 +22,7 @@ from portal.health import health
 from portal.people import OwnRight, Person
 from portal.policies import policies
 from portal.renewals import renewals
+from portal.second_factor import second_factor
 from portal.today import office_today
 from whatsapp_logs import Right, WhatsAppService
 from whatsapp_logs.web import PAGE_HEADERS
@@ -56,7 +57,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     errors.init_app(app)
     format.init_app(app)
     notes.init_app(app)
-    for blueprint in (auth, account, dashboard, clients, policies, renewals, health):
+    for blueprint in (auth, account, second_factor, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
     sending.init_app(app, service)
     move_in(app, service)

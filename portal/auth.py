@@ -7,7 +7,7 @@ import logging
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
-from portal import passwords, people, sign_ins, throttle
+from portal import passwords, people, second_factors, sign_ins, throttle
 from portal.access import NAMED, TOKEN, current_person, current_sign_in, my_sign_in, public, requires
 from portal.database import database
 from portal.destination import destination
@@ -28,7 +28,10 @@ def sign_in() -> str | Response:
     """The form; whoever is signed in already goes on."""
     if current_person():
         return redirect(destination())
-    has_ended = TOKEN in session and current_sign_in() is None
+    mine = current_sign_in()
+    if mine and not mine.waits_for_code:
+        return redirect(url_for("second_factor.set_up", next=destination()))
+    has_ended = TOKEN in session and mine is None
     return render_template("sign_in.html", next=request.args.get("next", ""), has_ended=has_ended)
 
 
@@ -51,12 +54,11 @@ def begin() -> Response | tuple[str, int]:
         return _again(WRONG, username), 401
     with database() as conn:
         throttle.forget_attempts(conn, username, address())
-        let_in(person, sign_ins.begin(conn, person, address=address(), browser=request.user_agent.string))
-    return redirect(destination())
+    return go_on_with_second_factor(person)
 
 
 @auth.get("/sign-in/confirm")
-@requires(Right.SEE)
+@requires(Right.SEE, before_second_factor=True)
 def confirm() -> str | Response:
     """Ask for the password again; whoever has just entered it goes on."""
     if my_sign_in().is_confirmed:
@@ -65,7 +67,7 @@ def confirm() -> str | Response:
 
 
 @auth.post("/sign-in/confirm")
-@requires(Right.SEE)
+@requires(Right.SEE, before_second_factor=True)
 def confirmed() -> Response | tuple[str, int]:
     """Check it, and go on to where the person wanted to go."""
     mine = my_sign_in()
@@ -85,13 +87,28 @@ def confirmed() -> Response | tuple[str, int]:
 
 
 @auth.post("/sign-out")
-@requires(Right.SEE)
+@requires(Right.SEE, before_second_factor=True)
 def sign_out() -> Response:
     """End the sign-in in the database, then forget it here."""
     with database() as conn:
         sign_ins.end(conn, session[TOKEN])
     session.clear()
     return redirect(url_for("auth.sign_in"))
+
+
+def go_on_with_second_factor(person: Person) -> Response:
+    """The password is right, or was just chosen: let them in, or ask for the code first if they have a second factor."""
+    with database() as conn:
+        waits = second_factors.standing(conn, person.user_id).since is not None
+        browser = request.user_agent.string
+        token = sign_ins.begin(conn, person, address=address(), browser=browser, waits_for_code=waits)
+    if not waits:
+        let_in(person, token)
+        return redirect(destination())
+    session.clear()
+    session[TOKEN] = token
+    session.permanent = True
+    return redirect(url_for("second_factor.ask", next=request.form.get("next") or None))
 
 
 def let_in(person: Person, token: str) -> None:

@@ -10,6 +10,7 @@ from whatsapp_logs import config
 from whatsapp_logs.errors import ConfigError
 
 OFFICE = "Harbour & Lane Insurance Brokers"
+SECOND_FACTOR_FOR = ("administrators", "everyone", "nobody")
 _LONGEST_IDLE = 12 * 60
 _SWITCHES = {"": False, "0": False, "false": False, "no": False, "off": False} | dict.fromkeys(
     ("1", "true", "yes", "on"), True
@@ -25,6 +26,7 @@ class PortalConfig:
     timezone: str = "Europe/London"
     region: str = "GB"
     secure_cookies: bool = False
+    require_second_factor: str = SECOND_FACTOR_FOR[0]
     session_idle_minutes: int = 60
     cookie_name: str = "portal_session"
 
@@ -41,6 +43,9 @@ class PortalConfig:
         switch = env.get("SECURE_COOKIES", "").strip().lower()
         if switch not in _SWITCHES:
             problems.append(f"SECURE_COOKIES is {switch!r}: write 1 or 0.")
+        factor_for = env.get("REQUIRE_SECOND_FACTOR", "").strip().lower() or SECOND_FACTOR_FOR[0]
+        if factor_for not in SECOND_FACTOR_FOR:
+            problems.append(f"REQUIRE_SECOND_FACTOR is {factor_for!r}: write administrators, everyone or nobody.")
         idle = env.get("SESSION_IDLE_MINUTES", "").strip() or "60"
         if not (idle.isascii() and idle.isdigit() and 0 < int(idle) <= _LONGEST_IDLE):
             problems.append(f"SESSION_IDLE_MINUTES is {idle!r}: write a number from 1 to {_LONGEST_IDLE}.")
@@ -52,6 +57,7 @@ class PortalConfig:
             timezone=timezone,
             region=env.get("DEFAULT_REGION") or "GB",
             secure_cookies=_SWITCHES[switch],
+            require_second_factor=factor_for,
             session_idle_minutes=int(idle),
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),

@@ -7,14 +7,16 @@ from psycopg import Connection
 WINDOW_MINUTES = 5
 # Per window. One person mistyping is let in again soon; a name tried from many addresses is being guessed at.
 LIMIT_SAME_PERSON_AND_ADDRESS, LIMIT_SAME_ADDRESS, LIMIT_SAME_PERSON = 5, 60, 60
+# Six digits are soon guessed at, and whoever tries them knows the password: no more from many addresses than from one.
+LIMIT_CODES = 5
 
 
-def count_attempt(conn: Connection, username: str, address: str) -> bool:
+def count_attempt(conn: Connection, username: str, address: str, *, most_of_person: int = LIMIT_SAME_PERSON) -> bool:
     """Count one attempt and tell whether it may go on. Counted before the password is looked at: no race to win."""
     limits = {
         _pair(username, address): LIMIT_SAME_PERSON_AND_ADDRESS,
         f"address {address}": LIMIT_SAME_ADDRESS,
-        f"person {username}": LIMIT_SAME_PERSON,
+        f"person {username}": most_of_person,
     }
     counted = conn.execute(
         """

@@ -116,7 +116,10 @@ def welcome(place: Place, ports: Ports) -> str:
     if place.own_database:
         from portal import demo
 
-        lines += [f"  {line}" for line in demo.sign_ins()] + [""]
+        lines += [f"  {line}" for line in demo.sign_ins()]
+        if place.is_demo and not place.given.get("REQUIRE_SECOND_FACTOR"):
+            lines += ["  Nobody here needs a second factor; in earnest administrators do (REQUIRE_SECOND_FACTOR)."]
+        lines += [""]
     if place.simulated:
         lines += [f"  Customers' phones:     http://{HOST}:{ports.simulator}   (simulated: nothing reaches WhatsApp)"]
     lines += [f"  Log of all parts:      {place.log}", "  Stop with Ctrl-C. More: ./run help"]

@@ -99,7 +99,8 @@ def office(new_database: Callable[[], str]) -> Iterator[Office]:
             templates={"policy_document": "HX" + "1" * 32, "renewal_reminder": "HX" + "2" * 32},
         )
     )
-    app = create_app(PortalConfig(database_url=app_dsn, secret_key=SECRET_KEY), service=service)
+    config = PortalConfig(database_url=app_dsn, secret_key=SECRET_KEY, require_second_factor="nobody")
+    app = create_app(config, service=service)
     yield Office(app, dsn, service)
     database.close(app)
     service.close()

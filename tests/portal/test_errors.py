@@ -125,7 +125,15 @@ def test_a_forms_address_opened_again_leads_to_its_page(browser: Open, form: str
 
 def test_every_problem_of_the_portals_settings_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as told:
-        PortalConfig.from_env({"SECURE_COOKIES": "maybe", "DISPLAY_TIMEZONE": "Nowhere"})
+        PortalConfig.from_env(
+            {
+                "SECURE_COOKIES": "maybe",
+                "DISPLAY_TIMEZONE": "Nowhere",
+                "REQUIRE_SECOND_FACTOR": "some",
+                "SESSION_IDLE_MINUTES": "0",
+            }
+        )
     assert [problem.split()[0] for problem in told.value.problems] == [
-        "DATABASE_URL", "SECRET_KEY", "DISPLAY_TIMEZONE", "SECURE_COOKIES",
+        "DATABASE_URL", "SECRET_KEY", "DISPLAY_TIMEZONE", "SECURE_COOKIES", "REQUIRE_SECOND_FACTOR",
+        "SESSION_IDLE_MINUTES",
     ]  # fmt: skip

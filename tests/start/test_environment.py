@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from portal.config import PortalConfig
 from portal.start.environment import CannotStart, Place, Ports, choose_ports
 from whatsapp_logs.config import Config
 
@@ -39,6 +40,17 @@ def test_two_installations_have_different_secrets(tmp_path: Path) -> None:
     first, second = (place(tmp_path / name).environment(PORTS, database_url=DSN) for name in ("a", "b"))
     for name in ("SECRET_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"):
         assert first[name] != second[name]
+
+
+def test_only_the_demo_asks_nobody_for_a_second_factor(tmp_path: Path) -> None:
+    def asked(**settings: str) -> str:
+        return PortalConfig.from_env(
+            place(tmp_path, **settings).environment(PORTS, database_url=DSN)
+        ).require_second_factor
+
+    assert asked() == "nobody"
+    assert asked(REQUIRE_SECOND_FACTOR="everyone") == "everyone"
+    assert asked(DATABASE_URL=DSN) == asked(**TWILIO) == "administrators"
 
 
 def test_half_written_secrets_are_made_anew(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_it_starts_with_nothing_set_and_says_where_as_whom_and_how_to_stop(start
     portal = start().ready()
     assert portal.page() == 200
     assert f"http://127.0.0.1:{portal.port}" in portal.said
+    assert "Nobody here needs a second factor" in portal.said
     for role in ("administrator", "agent", "compliance", "viewer"):
         assert role in portal.said
     assert stat.S_IMODE((data_dir / "secrets.json").stat().st_mode) == 0o600
