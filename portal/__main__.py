@@ -21,7 +21,7 @@ HELP = """\
 ./run doctor     check database, schema, Twilio, public address, worker and clock, and say what to do
 ./run migrate    bring the database up to date; with --sql print the log's SQL instead
 ./run seed       fill an empty database with synthetic demo data
-./run person     give somebody a sign-in: ./run person USERNAME ROLE
+./run person     let somebody in: ./run person USERNAME ROLE prints their link
 ./run refresh    ask Twilio about every message that is still under way
 ./run worker     run one more worker
 ./run serve      run the web server alone

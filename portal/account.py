@@ -49,7 +49,7 @@ def password() -> str:
 @requires(Right.SEE, fresh=True)
 def change_password() -> Response | tuple[str, int]:
     """A new password: all other sign-ins end, this one goes on."""
-    person, typed = me(), request.form.get("new_password", "")
+    person, typed = me(), typed_password()
     problem = new_password_problem(typed, names=(person.username, person.name))
     if problem:
         return _password_form(problem), 400
@@ -78,6 +78,11 @@ def end_other_sign_ins() -> Response:
         sign_ins.end_all(conn, me().user_id, but=my_sign_in().sign_in_id)
     notes.say("You are signed out everywhere but here.", "ok")
     return redirect(url_for("account.show"), 303)
+
+
+def typed_password() -> str:
+    """The new password of the form."""
+    return request.form.get("new_password", "")
 
 
 def new_password_problem(typed: str, *, names: tuple[str, ...]) -> str | None:

@@ -19,10 +19,12 @@ from portal.config import OFFICE, PortalConfig
 from portal.dashboard import dashboard
 from portal.feature import move_in
 from portal.health import health
+from portal.invitation import invitation
 from portal.people import OwnRight, Person
 from portal.policies import policies
 from portal.renewals import renewals
 from portal.second_factor import second_factor
+from portal.staff_pages import staff_pages
 from portal.today import office_today
 from whatsapp_logs import Right, WhatsAppService
 from whatsapp_logs.web import PAGE_HEADERS
@@ -57,7 +59,8 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     errors.init_app(app)
     format.init_app(app)
     notes.init_app(app)
-    for blueprint in (auth, account, second_factor, dashboard, clients, policies, renewals, health):
+    people_pages = (auth, invitation, second_factor, account, staff_pages)
+    for blueprint in (*people_pages, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
     sending.init_app(app, service)
     move_in(app, service)

@@ -80,18 +80,21 @@ def remembered(kept: Any) -> Person | None:
         return None
 
 
-def add(conn: Connection, *, username: str, name: str, role: str, timezone: str, password: str) -> None:
-    """Give somebody a sign-in; for a known user name new facts and a new password, which ends the old one's sign-ins."""
+def add(conn: Connection, *, username: str, name: str, role: str, timezone: str, password: str | None = None) -> int:
+    """Somebody's number; a known user name gets new facts, and is let in again. A new password ends the old one's sign-ins."""
     row = conn.execute(
         """
         INSERT INTO people (username, name, role, timezone, password_hash) VALUES (%s, %s, %s, %s, '')
-        ON CONFLICT (username) DO UPDATE SET name = EXCLUDED.name, role = EXCLUDED.role, timezone = EXCLUDED.timezone
+        ON CONFLICT (username) DO UPDATE
+        SET name = EXCLUDED.name, role = EXCLUDED.role, timezone = EXCLUDED.timezone, removed_at = NULL
         RETURNING user_id
         """,
         (username, name, role, timezone),
     ).fetchone()
     assert row is not None
-    set_password(conn, row[0], password)
+    if password is not None:
+        set_password(conn, row[0], password)
+    return int(row[0])
 
 
 def set_password(conn: Connection, user_id: int, password: str, *, but: int | None = None) -> None:

@@ -13,7 +13,15 @@ from tests.portal.conftest import Browser, Office
 from whatsapp_logs import ROLES, Right
 
 Open = Callable[[str | None], Browser]
-IDS = {"client_id": 1, "sign_in_id": 1, "policy_id": 1, "document_id": 1, "filename": "portal.css"}
+IDS = {
+    "client_id": 1,
+    "sign_in_id": 1,
+    "user_id": 1,
+    "token": "unknown",
+    "policy_id": 1,
+    "document_id": 1,
+    "filename": "portal.css",
+}
 
 
 def own_rules(office: Office) -> list[Rule]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from portal import add_person, demo, people, throttle
+from portal import demo, people, throttle
 from tests.portal.conftest import COOKIE, Browser, Office
 from tests.web.reading import poll_url
 
@@ -148,18 +148,6 @@ def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: 
 
 def test_a_null_character_in_the_form_is_a_wrong_password_not_a_defect(browser: Open) -> None:
     assert browser(None).sign_in("arjun\0.agent", "x\0").status_code == 401
-
-
-def test_an_operator_gives_somebody_a_sign_in_and_a_new_password_later(
-    office: Office, browser: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", office.dsn)
-    passwords = []
-    for _ in range(2):
-        assert add_person.main(["Nora.New", "compliance"]) == 0
-        passwords.append(capsys.readouterr().out.split()[-1])
-    assert browser(None).sign_in("nora.new", passwords[0]).status_code == 401
-    assert browser(None).sign_in("nora.new", passwords[1]).location == "/"
 
 
 def test_fault_27_a_page_left_open_stops_asking_for_news_with_the_sign_out(office, monkeypatch):
