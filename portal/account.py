@@ -27,6 +27,7 @@ def show() -> str:
     with database() as conn:
         listed = sign_ins.of_person(conn, mine.person.user_id, idle_minutes=idle)
         factor = second_factors.standing(conn, mine.person.user_id)
+    listed.sort(key=lambda each: each.sign_in_id != mine.sign_in_id)  # this browser first
     return render_template(
         "account.html",
         sign_ins=listed,

@@ -166,7 +166,7 @@ def _set_up_form(problem: str | None = None) -> str:
     mine = my_sign_in()
     with database() as conn:
         secret = second_factors.begin(conn, mine.person.user_id)
-    qr = segno.make(second_factors.address(secret, mine.person.username), error="m")
+    qr = segno.make(second_factors.address(secret, mine.person.username), error="l")
     return render_template(
         "second_factor.html",
         qr=qr.svg_data_uri(border=2, dark="#17222b", light="#ffffff"),
