@@ -121,9 +121,9 @@ def _answer(code: int, words: Words, typed: list[tuple[str, str]] | None = None)
 
 
 def _typed() -> list[tuple[str, str]]:
-    """The form's fields, to be sent once more; none when it held a password, or a file, which cannot be kept."""
+    """The form's fields, to be sent once more; none when it held a password, a code, or a file, which cannot be kept."""
     has_file = any(file.filename for file in request.files.values())
-    is_secret = any("password" in name or name == "code" for name in request.form)
+    is_secret = any(name.endswith(("password", "password_again", "code")) for name in request.form)
     if has_file or is_secret or request.path == "/sign-out":
         return []
     return [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]

@@ -98,12 +98,13 @@ def add(conn: Connection, *, username: str, name: str, role: str, timezone: str,
 
 
 def set_password(conn: Connection, user_id: int, password: str, *, but: int | None = None) -> None:
-    """Change the password; every sign-in made with the old one ends, `but` perhaps the one that asks."""
+    """Change the password; sign-ins made with the old one end, `but` perhaps the one that asks, and so does a link for another."""
     conn.execute("UPDATE people SET password_hash = %s WHERE user_id = %s", (passwords.hashed(password), user_id))
     conn.execute(
         "DELETE FROM sign_ins WHERE user_id = %(user)s AND sign_in_id IS DISTINCT FROM %(but)s::integer",
         {"user": user_id, "but": but},
     )
+    conn.execute("DELETE FROM invitations WHERE user_id = %s", (user_id,))
 
 
 # The hash of a password that nobody has, so that the time of an answer does not tell which names exist.

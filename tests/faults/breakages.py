@@ -23,6 +23,7 @@ CALL = "whatsapp_logs/twilio/callback.py"
 POOL, OPENING = "whatsapp_logs/store/pool.py", "whatsapp_logs/store/migrations/opening.sql"
 RESTORE = "whatsapp_logs/restore.py"
 ACCESS, PORTAL_ACCESS = "whatsapp_logs/web/access.py", "portal/access.py"
+SECOND_FACTOR = "tests/portal/test_second_factor.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ BREAKAGES = (
     ),
     Breakage(
         22, "the log's forms need no token", ACCESS,
-        "    if request.method not in _SAFE_METHODS:", "    if not request.method:",
+        "    if request.method not in _SAFE_METHODS and not token:", "    if not request.method:",
         "tests/security/test_forgery.py::*fault_22_no_form*",
     ),
     Breakage(
@@ -272,6 +273,23 @@ BREAKAGES = (
         27, "a sign-out forgets the cookie only", "portal/people.py",
         '"DELETE FROM sign_ins WHERE token_hash = %s"', '"DELETE FROM sign_ins WHERE false AND token_hash = %s"',
         "tests/portal/test_sign_in.py::*fault_27_signing_out*",
+    ),
+    Breakage(
+        27, "an administrator's password is enough", "portal/access.py",
+        " and not must_set_up_second_factor(g.sign_in)", "", f"{SECOND_FACTOR}::*fault_27_an_administrator*",
+    ),
+    Breakage(
+        27, "the code is not asked for", "portal/auth.py",
+        "waits = second_factors.standing(conn, person.user_id).since is not None", "waits = False",
+        f"{SECOND_FACTOR}::*fault_27_the_password*",
+    ),
+    Breakage(
+        27, "who has not typed the code counts as signed in", "portal/access.py",
+        "if g.sign_in and not g.sign_in.waits_for_code and", "if g.sign_in and", f"{SECOND_FACTOR}::*fault_27_the_password*",
+    ),
+    Breakage(
+        27, "of two who use a link at once both get in", "portal/invitations.py",
+        "return used.rowcount == 1", "return True", "tests/portal/test_invitation.py::*fault_27_of_two*",
     ),
 )  # fmt: skip
 

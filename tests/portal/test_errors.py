@@ -88,8 +88,23 @@ def test_a_form_sent_into_an_outage_says_that_nothing_was_saved_and_can_be_sent_
     assert office.message_count() == before + 1
 
 
-def test_a_password_is_never_shown_again(stranded: Browser) -> None:
-    assert "secret-words" not in stranded.post("/sign-in", {"username": "x", "password": "secret-words"}).text
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ("/sign-in", "password"),
+        ("/sign-in/confirm", "password"),
+        ("/sign-in/code", "recovery_code"),
+        ("/account/password", "new_password_again"),
+    ],
+)
+def test_a_password_or_code_is_never_shown_again(browser: Open, stranded: Browser, form: str, field: str) -> None:
+    person = browser("arjun.agent")
+    token, cookie = person.hidden_fields("/", "/sign-out")["csrf_token"], person.client.get_cookie(COOKIE)
+    assert cookie
+    stranded.client.set_cookie(COOKIE, cookie.value)
+    answer = stranded.post(form, {"csrf_token": token, "username": "x", field: "secret-words"})
+    assert answer.status_code == 503
+    assert "secret-words" not in answer.text
 
 
 def test_a_form_from_before_a_new_sign_in_is_offered_again_with_its_words(office: Office, browser: Open) -> None:

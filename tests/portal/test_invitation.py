@@ -131,6 +131,18 @@ def test_a_newer_link_ends_the_older_one(office: Office, browser: Open) -> None:
     assert choose(browser(None), new).location == "/"
 
 
+def test_a_changed_password_ends_a_link_that_nobody_has_used(office: Office, browser: Open) -> None:
+    ivy = browser(None)
+    choose(ivy, invite(browser))
+    page = f"/people/{ivys_id(office)}"
+    link = link_on(browser("anna.admin").submit(page, f"{page}/link"))
+    chosen = {"new_password": "harvest moon ladder", "new_password_again": "harvest moon ladder"}
+    assert ivy.submit("/account/password", "/account/password", **chosen).location == "/account"
+    late = browser(None)
+    late.get(link)
+    assert late.get("/invitation").status_code == 404
+
+
 def test_the_database_knows_no_token(office: Office, browser: Open) -> None:
     token = invite(browser).rpartition("/")[2]
     (rows,) = office.row("SELECT string_agg(i::text, '') FROM invitations AS i")
