@@ -18,7 +18,7 @@ auth = Blueprint("auth", __name__)
 log = logging.getLogger(__name__)
 
 WRONG = "User name or password is not right."
-WRONG_PASSWORD = "That is not your password."
+WRONG_PASSWORD = "That is not your password."  # noqa: S105 - a sentence
 TOO_MANY = f"Too many attempts. Wait {throttle.WINDOW_MINUTES} minutes, then try again."
 
 

@@ -17,7 +17,7 @@ from portal.people import Person
 invitation = Blueprint("invitation", __name__, url_prefix=invitations.PATH)
 log = logging.getLogger(__name__)
 
-_TOKEN = "invitation"
+_TOKEN = "invitation"  # noqa: S105 - a name in the session
 
 
 @invitation.get("/<token>")
