@@ -17,6 +17,9 @@ from tests.service_fixtures import Person
 from whatsapp_logs import Draft, Source, StatusReport, WhatsAppService
 from whatsapp_logs.web.api import OPERATIONS
 
+# Schemathesis itself takes numbers from `random`, which hypothesis seeds.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
 load_all_checks()
 EXAMPLES = 100  # of each operation and mode: what is asked is the same in every run
 CHECKED = CHECKS.get_by_names([
