@@ -119,7 +119,7 @@ def _members(conn: Connection, only: Sequence[int] | None, *, idle_minutes: int)
                 WHERE user_id = p.user_id AND NOT waits_for_code AND expires_at > now()
                       AND seen_at > now() - make_interval(mins => %(idle)s)
             ) AS s
-            WHERE %(only)s::integer[] IS NULL OR p.user_id = ANY(%(only)s)
+            WHERE %(only)s::numeric[] IS NULL OR p.user_id = ANY(%(only)s::numeric[])
             ORDER BY p.removed_at IS NOT NULL, lower(p.name), p.user_id
             """,
             {"only": only, "idle": idle_minutes},

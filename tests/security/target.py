@@ -10,20 +10,31 @@ from dataclasses import dataclass, field
 import psycopg
 from flask import Flask
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from werkzeug.serving import make_server
 
 from portal import database, demo
 from portal.app import create_app
 from portal.config import PortalConfig
 from tests.portal.conftest import COOKIE, Browser
+from tests.postgres_keeper import APP_ROLE
 from whatsapp_logs import Config, WhatsAppService
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "c" * 32, "test-token-0003"
 OUR_NUMBER = "+15550100100"
 PUBLIC_BASE_URL = "https://portal.example.test"
 SECRET_KEY = "a secret key of the security tests"
-# What may change without a signature and without a token: counts of what was refused, and sign-ins.
-COUNTS_OF_REFUSALS = frozenset({"whatsapp_logs.refused_calls", "public.sign_in_attempts", "public.sign_ins"})
+# What may change without a signature and without a token: counts of what was refused, sign-ins, who has looked, and the secret of a
+# second factor that waits to be set up.
+COUNTS_OF_REFUSALS = frozenset(
+    {
+        "whatsapp_logs.refused_calls",
+        "whatsapp_logs.accesses",
+        "public.sign_in_attempts",
+        "public.sign_ins",
+        "public.second_factors",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +69,10 @@ def opened(dsn: str, *, twilio: str = "http://127.0.0.1:9") -> Iterator[Target]:
     `twilio` is the simulator's address; without one nothing listens there, so that who asks Twilio hears at once that it is away.
     """
     demo.seed(dsn)
+    app_dsn = make_conninfo(dsn, user=APP_ROLE)
     service = WhatsAppService(
         Config(
-            database_url=dsn,
+            database_url=app_dsn,
             secret_key=SECRET_KEY,
             twilio_account_sid=ACCOUNT_SID,
             twilio_auth_token=AUTH_TOKEN,
@@ -71,7 +83,8 @@ def opened(dsn: str, *, twilio: str = "http://127.0.0.1:9") -> Iterator[Target]:
             metrics_token="a token for the metrics",
         )
     )
-    app = create_app(PortalConfig(database_url=dsn, secret_key=SECRET_KEY), service=service)
+    portal = PortalConfig(database_url=app_dsn, secret_key=SECRET_KEY, require_second_factor="nobody")
+    app = create_app(portal, service=service)
     try:
         yield Target(app, dsn, service)
     finally:

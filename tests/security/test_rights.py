@@ -22,11 +22,13 @@ OPEN = frozenset({
     "static", "whatsapp_logs.static", "auth.sign_in", "auth.begin", "health.show", "whatsapp_logs.api_openapi",
     "whatsapp_machines.livez", "whatsapp_machines.readyz", "whatsapp_machines.metrics", "whatsapp_machines.status_callback",
     "whatsapp_machines.inbound", "whatsapp_machines.document",
+    "invitation.arrive", "invitation.show", "invitation.accept",  # whoever has the link
+    "second_factor.check",  # the password was right, the code is still to come
 })  # fmt: skip
 
 
 def rules(target: Target) -> list[Rule]:
-    return [rule for rule in target.app.url_map.iter_rules() if rule.endpoint not in OPEN]
+    return [rule for rule in target.app.url_map.iter_rules() if rule.endpoint not in OPEN | {"second_factor.ask"}]
 
 
 def needed(target: Target, rule: Rule) -> Right | people.OwnRight:

@@ -42,8 +42,10 @@ def find(conn: Connection[Any], token_hash: bytes) -> ApiToken | None:
     """The valid token of that hash."""
     with conn.cursor(row_factory=kwargs_row(_token)) as cursor:
         return cursor.execute(
-            f"SELECT {_COLUMNS} FROM whatsapp_logs.api_tokens"
-            " WHERE token_hash = %(hash)s AND revoked_at IS NULL AND expires_at > now()",  # noqa: S608 - a list of columns, written here
+            f"""
+            SELECT {_COLUMNS} FROM whatsapp_logs.api_tokens
+            WHERE token_hash = %(hash)s AND revoked_at IS NULL AND expires_at > now()
+            """,  # noqa: S608 - a list of columns, written here
             {"hash": token_hash},
         ).fetchone()
 
@@ -68,8 +70,10 @@ def all_of_them(conn: Connection[Any]) -> list[ApiToken]:
     """Every token there ever was, those that still work first, then the newest."""
     with conn.cursor(row_factory=kwargs_row(_token)) as cursor:
         return cursor.execute(
-            f"SELECT {_COLUMNS} FROM whatsapp_logs.api_tokens"
-            " ORDER BY (revoked_at IS NULL AND expires_at > now()) DESC, id DESC LIMIT 200"  # noqa: S608 - likewise
+            f"""
+            SELECT {_COLUMNS} FROM whatsapp_logs.api_tokens
+            ORDER BY (revoked_at IS NULL AND expires_at > now()) DESC, id DESC LIMIT 200
+            """  # noqa: S608 - likewise
         ).fetchall()
 
 
