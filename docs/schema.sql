@@ -117,11 +117,43 @@ CREATE TABLE whatsapp_logs.counts (
     CONSTRAINT counts_pkey PRIMARY KEY (day, direction, channel, message_type, status)
 );
 
+CREATE TABLE whatsapp_logs.erasures (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    kind text NOT NULL,
+    what text NOT NULL,
+    reason text,
+    person text NOT NULL,
+    erased integer NOT NULL,
+    held integer NOT NULL,
+    CONSTRAINT erasures_pkey PRIMARY KEY (id),
+    CONSTRAINT erasures_kind_check CHECK ((kind = ANY (ARRAY['retention'::text, 'request'::text])))
+);
+CREATE TRIGGER keep_all_erasures BEFORE TRUNCATE ON whatsapp_logs.erasures FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+CREATE TRIGGER keep_erasures BEFORE DELETE OR UPDATE ON whatsapp_logs.erasures FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+
 CREATE TABLE whatsapp_logs.granted_roles (
     role name NOT NULL,
     granted_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT granted_roles_pkey PRIMARY KEY (role)
 );
+
+CREATE TABLE whatsapp_logs.legal_holds (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    client_id text,
+    policy_id text,
+    reason text NOT NULL,
+    placed_by text NOT NULL,
+    placed_at timestamp with time zone DEFAULT now() NOT NULL,
+    lifted_by text,
+    lifted_at timestamp with time zone,
+    CONSTRAINT legal_holds_pkey PRIMARY KEY (id),
+    CONSTRAINT legal_holds_check CHECK ((num_nonnulls(client_id, policy_id) = 1))
+);
+CREATE INDEX legal_holds_client ON whatsapp_logs.legal_holds USING btree (client_id) WHERE (lifted_at IS NULL);
+    -- Is this client's message held?
+CREATE INDEX legal_holds_policy ON whatsapp_logs.legal_holds USING btree (policy_id) WHERE (lifted_at IS NULL);
+    -- Is this policy's message held?
 
 CREATE TABLE whatsapp_logs.media (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -173,6 +205,7 @@ CREATE TABLE whatsapp_logs.messages (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     client_id integer,
     policy_id integer,
+    erased_at timestamp with time zone,
     CONSTRAINT messages_pkey PRIMARY KEY (id),
     CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
     CONSTRAINT messages_failure_has_a_time CHECK (((failed_at IS NOT NULL) OR (status <> ALL (ARRAY['failed'::whatsapp_logs.status, 'undelivered'::whatsapp_logs.status, 'canceled'::whatsapp_logs.status])))),
@@ -185,10 +218,14 @@ CREATE INDEX messages_client ON whatsapp_logs.messages USING btree (client_id, c
     -- A client's messages, newest first; clearing them when a client is deleted.
 CREATE INDEX messages_created ON whatsapp_logs.messages USING btree (created_at DESC, id DESC);
     -- A page of the log, newest first (keyset).
+CREATE INDEX messages_erased ON whatsapp_logs.messages USING btree (erased_at) WHERE (erased_at IS NOT NULL);
+    -- What was erased lately: reports that came since are erased too.
 CREATE INDEX messages_failed_to ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC) WHERE ((failed_at IS NOT NULL) AND (direction = 'outbound'::text));
     -- What failed to reach some numbers.
 CREATE INDEX messages_inbound ON whatsapp_logs.messages USING btree (created_at DESC, id DESC) WHERE (direction = 'inbound'::text);
     -- A page of what customers wrote, newest first: a few rows among millions sent.
+CREATE INDEX messages_media ON whatsapp_logs.messages USING btree (media_id) WHERE (media_id IS NOT NULL);
+    -- Does any message still need this document?
 CREATE INDEX messages_policy ON whatsapp_logs.messages USING btree (policy_id, created_at DESC, id DESC) WHERE (policy_id IS NOT NULL);
     -- A policy's messages, newest first; clearing them when a policy is deleted.
 CREATE UNIQUE INDEX messages_provider_id ON whatsapp_logs.messages USING btree (provider_id);
@@ -300,6 +337,16 @@ CREATE TABLE whatsapp_logs.refused_calls (
     n bigint NOT NULL,
     last_at timestamp with time zone NOT NULL,
     CONSTRAINT refused_calls_pkey PRIMARY KEY (hour, route, reason)
+);
+
+CREATE TABLE whatsapp_logs.retention_rules (
+    message_type text NOT NULL,
+    months integer NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT now() NOT NULL,
+    erased_up_to timestamp with time zone,
+    CONSTRAINT retention_rules_pkey PRIMARY KEY (message_type),
+    CONSTRAINT retention_rules_months_check CHECK (((months >= 1) AND (months <= 600)))
 );
 
 CREATE TABLE whatsapp_logs.self_tests (
@@ -440,6 +487,67 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.digits(address text)
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 RETURN regexp_replace(address, '[^0-9]'::text, ''::text, 'g'::text);
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase(ids bigint[], unlink boolean)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    chosen bigint[];
+    files  uuid[];
+    places text[];
+BEGIN
+    SELECT array_agg(m.id), array_agg(m.media_id) FILTER (WHERE m.media_id IS NOT NULL),
+           array_agg(DISTINCT CASE m.direction WHEN 'inbound' THEN m.sender ELSE m.recipient END)
+    INTO chosen, files, places
+    FROM (SELECT * FROM whatsapp_logs.messages WHERE id = ANY (ids) AND erased_at IS NULL ORDER BY id FOR NO KEY UPDATE) AS m
+    WHERE m.status NOT IN ('scheduled', 'queued', 'sending') AND NOT whatsapp_logs.is_held(m.client_id::text, m.policy_id::text);
+    IF chosen IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE whatsapp_logs.messages AS m
+    SET recipient = CASE m.direction WHEN 'inbound' THEN m.recipient ELSE 'erased' END,
+        sender = CASE m.direction WHEN 'inbound' THEN 'erased' ELSE m.sender END,
+        body = NULL, media_url = NULL, media_id = NULL, variables = NULL, error_message = NULL, wait_reason = NULL, request_key = NULL,
+        client_id = CASE WHEN unlink THEN NULL ELSE m.client_id END, policy_id = CASE WHEN unlink THEN NULL ELSE m.policy_id END,
+        erased_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE m.id = ANY (chosen);
+    UPDATE whatsapp_logs.status_events SET payload = '{"erased": true}', error_message = NULL
+    WHERE message_id = ANY (chosen) AND (payload <> '{"erased": true}' OR error_message IS NOT NULL);
+    DELETE FROM whatsapp_logs.media AS f
+    WHERE f.id = ANY (files) AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.media_id = f.id);
+    DELETE FROM whatsapp_logs.addresses AS a
+    WHERE a.address = ANY (places)
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.recipient = a.address AND m.direction = 'outbound')
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.sender = a.address AND m.direction = 'inbound');
+    RETURN cardinality(chosen);
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_reports(before timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    late   integer;
+    parked integer := 0;
+BEGIN
+    UPDATE whatsapp_logs.status_events AS e SET payload = '{"erased": true}', error_message = NULL
+    FROM whatsapp_logs.messages AS m
+    WHERE m.erased_at > now() - interval '60 days' AND e.message_id = m.id AND (e.payload <> '{"erased": true}' OR e.error_message IS NOT NULL);
+    GET DIAGNOSTICS late = ROW_COUNT;
+    UPDATE whatsapp_logs.messages SET error_message = NULL
+    WHERE erased_at > now() - interval '60 days' AND error_message IS NOT NULL;
+    IF before IS NOT NULL THEN
+        UPDATE whatsapp_logs.status_events SET payload = '{"erased": true}', error_message = NULL
+        WHERE message_id IS NULL AND received_at < before AND (payload <> '{"erased": true}' OR error_message IS NOT NULL);
+        GET DIAGNOSTICS parked = ROW_COUNT;
+    END IF;
+    RETURN late + parked;
+END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.fold(ids bigint[])
  RETURNS SETOF bigint
@@ -623,6 +731,12 @@ BEGIN
     RETURN NEW;
 END $function$;
 
+CREATE OR REPLACE FUNCTION whatsapp_logs.is_held(client text, policy text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+RETURN ((EXISTS (SELECT FROM whatsapp_logs.legal_holds h WHERE ((h.lifted_at IS NULL) AND (h.client_id = is_held.client)))) OR (EXISTS (SELECT FROM whatsapp_logs.legal_holds h WHERE ((h.lifted_at IS NULL) AND (h.policy_id = is_held.policy)))));
+
 CREATE OR REPLACE FUNCTION whatsapp_logs.is_rare(status whatsapp_logs.status)
  RETURNS boolean
  LANGUAGE sql
@@ -640,7 +754,7 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.keep_accesses()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    RAISE EXCEPTION 'whatsapp_logs.accesses is append-only: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION '%.% is append-only: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
 END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.keep_old_row()
@@ -658,7 +772,11 @@ AS $function$
 BEGIN
     IF TG_OP = 'UPDATE' AND OLD.message_id IS NULL AND NEW.message_id IS NOT NULL
        AND to_jsonb(NEW) - 'message_id' = to_jsonb(OLD) - 'message_id' THEN
-        RETURN NEW;  -- a parked report is adopted by its message; nothing else ever changes
+        RETURN NEW;  -- a parked report is adopted by its message
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.payload = '{"erased": true}' AND NEW.error_message IS NULL
+       AND to_jsonb(NEW) - '{payload,error_message}'::text[] = to_jsonb(OLD) - '{payload,error_message}'::text[] THEN
+        RETURN NEW;  -- what it said of a person is erased; that it was said, when and by whom, never changes
     END IF;
     RAISE EXCEPTION 'whatsapp_logs.status_events is append-only: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
 END $function$;

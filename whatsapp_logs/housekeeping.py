@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import procrastinate
 
-from whatsapp_logs import reconcile
+from whatsapp_logs import privacy, reconcile
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.store import alarms, self_tests
 
@@ -28,6 +28,11 @@ def register(app: procrastinate.App, service: WhatsAppService) -> None:
     def forget_old(timestamp: int) -> None:
         with service.transaction() as conn:
             alarms.forget_old(conn)
+
+    @app.periodic(cron="23 2 * * *")
+    @app.task(name="retention", queueing_lock="retention", lock="retention")
+    def retention(timestamp: int) -> None:
+        privacy.run_retention(service.transaction)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="watch", queueing_lock="watch")

@@ -58,6 +58,7 @@ MESSAGE_TYPES = (POLICY_DOCUMENT, RENEWAL_REMINDER, GENERAL)
 
 WHATSAPP = "whatsapp"
 
+ERASED = "erased"  # in the place of the number of a message whose content was erased
 NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
 
 
@@ -160,6 +161,7 @@ class Message:
     resend_of: int | None
     created_at: datetime
     updated_at: datetime
+    erased_at: datetime | None = None
 
     @property
     def is_unconfirmed(self) -> bool:

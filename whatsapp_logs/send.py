@@ -72,6 +72,7 @@ def may_send_again(message: Message) -> bool:
         and message.direction == "outbound"
         and not message.is_unconfirmed
         and not message.is_contradicted
+        and message.erased_at is None
     )
 
 

@@ -18,6 +18,7 @@ from whatsapp_logs import (
     bulk,
     export,
     overview,
+    privacy,
     reconcile,
     refresh,
     self_test,
@@ -61,6 +62,7 @@ from whatsapp_logs.store import (
 )
 from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import api_tokens as tokens
+from whatsapp_logs.store import privacy as privacy_rows
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
 from whatsapp_logs.store.selection import portal_ids
@@ -345,6 +347,52 @@ class WhatsAppService:
         """Everybody in the access log, by name."""
         with self.database.reading() as conn:
             return accesses.people(conn)
+
+    # --- what is erased, and what is held ---
+
+    def retention(self) -> list[tuple[privacy_rows.Rule, privacy_rows.Due]]:
+        """Each rule, and what it would erase tonight."""
+        with self.database.reading() as conn:
+            return [(rule, privacy_rows.due(conn, rule)) for rule in privacy_rows.rules(conn)]
+
+    def set_retention(self, message_type: str, months: int | None, *, set_by: str) -> None:
+        """Keep what messages of this type said for so many months; None for good."""
+        with self.transaction() as conn:
+            privacy_rows.set_rule(conn, message_type, months, set_by=set_by)
+
+    def run_retention(self) -> int:
+        """Erase what the rules let go (the worker's part, every night); returns how many messages."""
+        return privacy.run_retention(self.transaction)
+
+    def holds(self) -> list[privacy_rows.Hold]:
+        """The legal holds in force."""
+        with self.database.reading() as conn:
+            return privacy_rows.holds(conn)
+
+    def place_hold(self, *, client_id: str | None, policy_id: str | None, reason: str, placed_by: str) -> None:
+        """Keep a client's or a policy's messages from being erased, by whatever rule or request."""
+        with self.transaction() as conn:
+            privacy_rows.place_hold(conn, client_id=client_id, policy_id=policy_id, reason=reason, placed_by=placed_by)
+
+    def lift_hold(self, hold_id: int, *, lifted_by: str) -> bool:
+        """End a hold; False when there is none of that number."""
+        with self.transaction() as conn:
+            return privacy_rows.lift_hold(conn, hold_id, lifted_by=lifted_by)
+
+    def rehearse_erasure(self, client_id: str) -> privacy_rows.Due:
+        """What erasing this client would erase, and what stays."""
+        with self.database.reading() as conn, portal_ids(MessageFilter(client_id=client_id)):
+            return privacy_rows.due_of_client(conn, client_id, accesses.of_client(conn, client_id)[0])
+
+    def erase_client(self, client_id: str, *, reason: str, person: str) -> privacy_rows.Due:
+        """Erase what a client's messages said, to which number, and that they were theirs. Held ones stay."""
+        with self.transaction() as conn, portal_ids(MessageFilter(client_id=client_id)):
+            return privacy.erase_client(conn, client_id, reason=reason, person=person)
+
+    def erasures(self) -> list[privacy_rows.Erasure]:
+        """What was erased, the latest first."""
+        with self.database.reading() as conn:
+            return privacy_rows.erasures(conn)
 
     # --- programs that read ---
 

@@ -20,6 +20,7 @@ from whatsapp_logs.web import (
     health,
     media,
     pages,
+    privacy,
     probes,
     reconciliations,
     tokens,
@@ -141,6 +142,7 @@ class WhatsAppLogs:
         health.register(people)
         reconciliations.register(people)
         tokens.register(people)
+        privacy.register(people)
         api.register(people)
         errors.register(people)
 

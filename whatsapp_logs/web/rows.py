@@ -124,5 +124,5 @@ def _row(
         again_url=words.message_url(again) if again is not None else "",
         policy=policy,
         file_icon=icons()["file"] if message.media_filename and words.sees_texts else Markup(""),
-        text=text if words.sees_texts else wording.TEXT_HIDDEN,
+        text="Erased" if message.erased_at else text if words.sees_texts else wording.TEXT_HIDDEN,
     )

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from whatsapp_logs import export, phone
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.filters import MessageFilter
-from whatsapp_logs.message import FAILURES, IN_FLIGHT, REACHED, Message
+from whatsapp_logs.message import ERASED, FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.twilio.error_codes import explain
@@ -53,6 +53,8 @@ class Words:
         """A phone number as this viewer may see it."""
         if not text:
             return "–"
+        if text == ERASED:
+            return "Erased"
         return phone.pretty(text) if self.sees_numbers else phone.masked(text)
 
     def other_side(self, message: Message) -> str | None:

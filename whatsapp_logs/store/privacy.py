@@ -1,0 +1,239 @@
+"""Rows of retention, legal holds and erasures; what is erased is decided by `whatsapp_logs.erase` in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+COUNT_LIMIT = 10_000  # of a rehearsal: more than these is "10 000+"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How long a type's texts, numbers and documents are kept."""
+
+    message_type: str
+    months: int
+    set_by: str
+    set_at: datetime
+    erased_up_to: datetime | None
+    cutoff: datetime  # what is older goes tonight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A client's or a policy's messages are kept, whatever the rules say."""
+
+    id: int
+    client_id: str | None
+    policy_id: str | None
+    reason: str
+    placed_by: str
+    placed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was erased, by whom and why."""
+
+    id: int
+    at: datetime
+    kind: str
+    what: str
+    reason: str | None
+    person: str
+    erased: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Messages that would be erased, and those that stay: held, or still on their way. Counted up to COUNT_LIMIT together."""
+
+    erased: int
+    held: int
+    under_way: int
+    is_exact: bool
+
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_IS_UNDER_WAY = "m.status IN ('scheduled', 'queued', 'sending')"
+_IS_HELD = "whatsapp_logs.is_held(m.client_id::text, m.policy_id::text)"
+_RULES = """
+    SELECT message_type, months, set_by, set_at, erased_up_to, now() - make_interval(months => months) AS cutoff
+    FROM whatsapp_logs.retention_rules"""
+_OF_CLIENT = """
+    m.client_id = %(client)s
+    OR (m.direction = 'outbound' AND m.recipient = ANY (%(numbers)s) AND m.client_id IS NULL)
+    OR (m.direction = 'inbound' AND m.sender = ANY (%(numbers)s) AND m.client_id IS NULL)"""
+
+
+def rules(conn: Connection[Any]) -> list[Rule]:
+    """All rules, by type."""
+    with conn.cursor(row_factory=class_row(Rule)) as cursor:
+        return cursor.execute(f"{_RULES} ORDER BY message_type".encode()).fetchall()
+
+
+def set_rule(conn: Connection[Any], message_type: str, months: int | None, *, set_by: str) -> None:
+    """Keep a type's contents for so long; None keeps them for good."""
+    if months is None:
+        conn.execute(
+            "UPDATE whatsapp_logs.retention_rules SET months = 600, set_by = %(by)s, set_at = now() WHERE message_type = %(type)s",
+            {"type": message_type, "by": set_by},
+        )
+        return
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.retention_rules AS r (message_type, months, set_by) VALUES (%(type)s, %(months)s, %(by)s)
+        ON CONFLICT (message_type) DO UPDATE
+        SET months = EXCLUDED.months, set_by = EXCLUDED.set_by, set_at = now() WHERE r.months <> EXCLUDED.months
+        """,
+        {"type": message_type, "months": months, "by": set_by},
+    )
+
+
+def due(conn: Connection[Any], rule: Rule) -> Due:
+    """What the rule would erase now, and what it would not."""
+    return _counted(
+        conn,
+        """
+        SELECT * FROM whatsapp_logs.messages
+        WHERE message_type = %(type)s AND created_at < %(cutoff)s AND created_at >= %(from)s
+          AND erased_at IS NULL ORDER BY created_at LIMIT %(limit)s
+        """,
+        {"type": rule.message_type, "cutoff": rule.cutoff, "from": rule.erased_up_to or _BEGINNING},
+    )
+
+
+def due_of_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> Due:
+    """What erasing this client's messages would erase, and what it would not."""
+    return _counted(
+        conn,
+        f"SELECT * FROM whatsapp_logs.messages AS m WHERE ({_OF_CLIENT}) AND erased_at IS NULL LIMIT %(limit)s",  # noqa: S608 - words of ours
+        {"client": client_id, "numbers": numbers},
+    )
+
+
+def erase_next(
+    conn: Connection[Any], rule: Rule, *, after: tuple[datetime, int] | None, limit: int
+) -> tuple[int, int, tuple[datetime, int] | None]:
+    """Erase the next of what the rule lets go, oldest first: how many went, how many stay, and where to go on (None: that was all).
+
+    `after` is where the batch before ended; without one it begins where the rule's last night ended.
+    """
+    rows = conn.execute(
+        """
+        SELECT m.id, m.created_at, m.erased_at IS NULL FROM whatsapp_logs.messages AS m
+        WHERE m.message_type = %(type)s AND m.created_at < %(cutoff)s AND (m.created_at, m.id) > (%(at)s, %(id)s)
+        ORDER BY m.created_at, m.id LIMIT %(limit)s
+        """,
+        {
+            "type": rule.message_type,
+            "cutoff": rule.cutoff,
+            "at": after[0] if after else rule.erased_up_to or _BEGINNING,
+            "id": after[1] if after else 0,
+            "limit": limit,
+        },
+    ).fetchall()
+    ids = [row[0] for row in rows if row[2]]
+    erased = _erase(conn, ids, unlink=False)
+    goes_on = len(rows) == limit
+    conn.execute(
+        "UPDATE whatsapp_logs.retention_rules SET erased_up_to = %(up_to)s WHERE message_type = %(type)s",
+        {"up_to": rows[-1][1] if goes_on else rule.cutoff, "type": rule.message_type},
+    )
+    return erased, len(ids) - erased, (rows[-1][1], rows[-1][0]) if goes_on else None
+
+
+def erase_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> int:
+    """Erase a client's messages, and those to and from their numbers that name nobody; returns how many went."""
+    rows = conn.execute(
+        f"SELECT m.id FROM whatsapp_logs.messages AS m WHERE ({_OF_CLIENT}) AND m.erased_at IS NULL".encode(),  # noqa: S608 - words of ours
+        {"client": client_id, "numbers": numbers},
+    ).fetchall()
+    return _erase(conn, [row[0] for row in rows], unlink=True)
+
+
+def erase_reports(conn: Connection[Any], *, before: datetime | None) -> int:
+    """Erase what late and unmatched reports say; see the function."""
+    row = conn.execute("SELECT whatsapp_logs.erase_reports(%(before)s)", {"before": before}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def note(
+    conn: Connection[Any], *, kind: str, what: str, reason: str | None, person: str, erased: int, held: int
+) -> None:
+    """Write down what was erased."""
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.erasures (kind, what, reason, person, erased, held)
+        VALUES (%(kind)s, %(what)s, %(reason)s, %(person)s, %(erased)s, %(held)s)
+        """,
+        {"kind": kind, "what": what, "reason": reason, "person": person, "erased": erased, "held": held},
+    )
+
+
+def erasures(conn: Connection[Any], *, limit: int = 50) -> list[Erasure]:
+    """What was erased, the latest first."""
+    with conn.cursor(row_factory=class_row(Erasure)) as cursor:
+        return cursor.execute(
+            "SELECT id, at, kind, what, reason, person, erased, held FROM whatsapp_logs.erasures ORDER BY id DESC LIMIT %(limit)s",
+            {"limit": limit},
+        ).fetchall()
+
+
+def holds(conn: Connection[Any]) -> list[Hold]:
+    """The holds in force, the latest first."""
+    with conn.cursor(row_factory=class_row(Hold)) as cursor:
+        return cursor.execute(
+            """
+            SELECT id, client_id, policy_id, reason, placed_by, placed_at FROM whatsapp_logs.legal_holds
+            WHERE lifted_at IS NULL ORDER BY id DESC
+            """
+        ).fetchall()
+
+
+def place_hold(
+    conn: Connection[Any], *, client_id: str | None, policy_id: str | None, reason: str, placed_by: str
+) -> None:
+    """Hold a client's or a policy's messages from now on."""
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.legal_holds (client_id, policy_id, reason, placed_by)
+        VALUES (%(client)s, %(policy)s, %(reason)s, %(by)s)
+        """,
+        {"client": client_id, "policy": policy_id, "reason": reason, "by": placed_by},
+    )
+
+
+def lift_hold(conn: Connection[Any], hold_id: int, *, lifted_by: str) -> bool:
+    """End a hold; what it kept is looked at again by the rules. False when there is none."""
+    done = conn.execute(
+        "UPDATE whatsapp_logs.legal_holds SET lifted_by = %(by)s, lifted_at = now() WHERE id = %(id)s AND lifted_at IS NULL",
+        {"id": hold_id, "by": lifted_by},
+    )
+    if done.rowcount:
+        conn.execute("UPDATE whatsapp_logs.retention_rules SET erased_up_to = NULL")
+    return done.rowcount > 0
+
+
+def _erase(conn: Connection[Any], ids: list[int], *, unlink: bool) -> int:
+    row = conn.execute("SELECT whatsapp_logs.erase(%(ids)s, %(unlink)s)", {"ids": ids, "unlink": unlink}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _counted(conn: Connection[Any], messages: str, parameters: dict[str, Any]) -> Due:
+    row = conn.execute(
+        f"""
+        SELECT count(*) FILTER (WHERE NOT {_IS_HELD} AND NOT {_IS_UNDER_WAY}), count(*) FILTER (WHERE {_IS_HELD}),
+               count(*) FILTER (WHERE {_IS_UNDER_WAY} AND NOT {_IS_HELD}), count(*) < %(limit)s
+        FROM ({messages}) AS m
+        """.encode(),  # noqa: S608 - words of ours; values are parameters
+        parameters | {"limit": COUNT_LIMIT},
+    ).fetchone()
+    assert row is not None
+    return Due(*row)
