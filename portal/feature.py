@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flask import Flask, url_for
 
 from portal import clients, policies
-from portal.access import current_person
+from portal.access import current_person, current_sign_in
 from portal.database import database, reading
 from whatsapp_logs import Found, Viewer, WhatsAppLogs, WhatsAppService
 
@@ -19,6 +19,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         layout="base.html",
         current_user=_viewer,
         sign_in_url=lambda wanted: url_for("auth.sign_in", next=wanted),
+        confirm_url=_confirm_url,
         client_url=lambda client_id: url_for("clients.show", client_id=client_id),
         client_phone=_client_phone,
         policy_url=lambda policy_id: url_for("policies.show", policy_id=policy_id),
@@ -34,6 +35,11 @@ def _viewer() -> Viewer | None:
     if person is None:
         return None
     return Viewer(name=person.username, rights=person.rights, timezone=person.timezone)
+
+
+def _confirm_url(wanted: str) -> str | None:
+    sign_in = current_sign_in()
+    return None if sign_in is not None and sign_in.is_confirmed else url_for("auth.confirm", next=wanted)
 
 
 def _client_names(client_ids: Iterable[str]) -> dict[str, str]:

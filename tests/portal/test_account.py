@@ -204,3 +204,25 @@ def test_the_name_in_the_header_leads_to_the_account(browser: Open, nora: str) -
     cookie = person.client.get_cookie(COOKIE)
     assert cookie
     assert demo.PASSWORD not in cookie.value
+
+
+@pytest.mark.parametrize("page", ["/whatsapp_logs/privacy", "/whatsapp_logs/tokens"])
+def test_erasing_and_making_tokens_ask_for_the_password_again(office: Office, browser: Open, page: str) -> None:
+    person = browser(None)
+    person.sign_in("anna.admin")
+    assert person.get(page).status_code == 200
+    fields = person.hidden_fields("/", "/sign-out")
+    with psycopg.connect(office.dsn) as conn:
+        conn.execute(
+            """
+            UPDATE sign_ins SET confirmed_at = confirmed_at - interval '11 minutes'
+            WHERE sign_in_id = (SELECT max(sign_in_id) FROM sign_ins)
+            """
+        )
+    wanted = f"/sign-in/confirm?next={page}"
+    assert person.get(page).location == wanted
+    form = {"name": "x", "days": "90", "right": "see the log", "client": "1", "reason": "a reason", "confirm": "yes"}
+    for path in {"/whatsapp_logs/privacy": ["/erase", "/holds"], "/whatsapp_logs/tokens": [""]}[page]:
+        assert person.post(page + path, {**fields, **form}).location == wanted
+    assert (office.service.erasures(), office.service.holds(), office.service.api_tokens()) == ([], [], [])
+    assert person.submit(wanted, "/sign-in/confirm", password=demo.PASSWORD).location == page

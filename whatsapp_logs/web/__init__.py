@@ -67,6 +67,7 @@ class WhatsAppLogs:
         self.csp: str | None = STRICT_CSP
         self.current_user: Callable[[], Viewer | None] = lambda: None
         self.sign_in_url: Callable[[str], str] | None = None
+        self.confirm_url: Link = lambda _page: None
         self.client_url: Link = lambda _id: None
         self.client_phone: Link = lambda _id: None
         self.policy_url: Link = lambda _id: None
@@ -99,6 +100,7 @@ class WhatsAppLogs:
         current_user: Callable[[], Viewer | None],
         layout: str | None = None,
         sign_in_url: Callable[[str], str] | None = None,
+        confirm_url: Link | None = None,
         client_url: Link | None = None,
         policy_url: Link | None = None,
         client_phone: Link | None = None,
@@ -113,6 +115,8 @@ class WhatsAppLogs:
         `current_user` tells who is signed in (None = nobody) and what they may do. `layout` is a template of the portal with the
         blocks title, head and content. `sign_in_url(next)` is where somebody without a session is sent. `client_url(id)` and
         `client_names(ids)` (likewise for policies) link and name the portal's own records; ids are text, whatever their key type.
+        `confirm_url(next)` is where somebody confirms that it is still them before they erase or make a token; None when they have
+        just done so.
         `probes_below` is where /livez, /readyz and /metrics go: "" puts them at the portal's root.
         `client_phone(id)` is the client's number by now: a message that failed is sent again to that one.
         `find(text)` tells which clients and policies somebody's words mean: a name, part of a policy number.
@@ -121,6 +125,7 @@ class WhatsAppLogs:
         self.layout = layout or self.layout
         self.csp = csp
         self.sign_in_url = sign_in_url
+        self.confirm_url = confirm_url or self.confirm_url
         self.client_url, self.policy_url = client_url or self.client_url, policy_url or self.policy_url
         self.client_phone = client_phone or self.client_phone
         self.find = find

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, current_app, g, redirect, request
 from flask_wtf.csrf import generate_csrf, validate_csrf
+from werkzeug.wrappers import Response as BaseResponse
 from wtforms import ValidationError
 
 from whatsapp_logs.api_tokens import PREFIX
@@ -17,6 +18,7 @@ from whatsapp_logs.web.limits import TooMany
 View = TypeVar("View", bound=Callable[..., Any])
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MARK = "whatsapp_logs_requires"
+_FRESH = "whatsapp_logs_fresh"
 _API = "/api/"
 TOKEN_CALLS_PER_MINUTE = 300
 
@@ -35,11 +37,12 @@ class CsrfRefused(InvalidInput):
         super().__init__("csrf_token", "This page has been open too long. Reload it and try again.")
 
 
-def requires(right: Right) -> Callable[[View], View]:
-    """Declare the right a people's route needs."""
+def requires(right: Right, *, fresh: bool = False) -> Callable[[View], View]:
+    """Declare the right a people's route needs. `fresh`: where the host can, it asks first whether it is still the same person."""
 
     def mark(view: View) -> View:
         setattr(view, _MARK, right)
+        setattr(view, _FRESH, fresh)
         return view
 
     return mark
@@ -68,13 +71,16 @@ def undeclared_routes(app: Flask, *, blueprints: tuple[str, ...]) -> list[str]:
     )
 
 
-def check_request(current_user: Callable[[], Viewer | None]) -> None:
-    """Before each request of the people's blueprint: the person, their right, and the token of every change."""
+def check_request(current_user: Callable[[], Viewer | None]) -> BaseResponse | None:
+    """Before each request of the people's blueprint: the person, their right, and the token of every change.
+
+    Returns where somebody has to go first, to confirm that it is still them.
+    """
     if request.endpoint is None or request.endpoint.endswith(".static"):
-        return
+        return None
     needed = getattr(current_app.view_functions[request.endpoint], _MARK, None)
     if needed == "public":
-        return
+        return None
     token = _bearer() if request.path.startswith(_API) else ""
     person = _program(token) if token else current_user()
     if person is None:
@@ -84,6 +90,9 @@ def check_request(current_user: Callable[[], Viewer | None]) -> None:
         raise NotAllowed(f"You have not been given the right to {needed}. Ask your administrator.")
     if request.method not in _SAFE_METHODS and not token:  # no browser sends a token by itself
         _check_csrf()
+    if getattr(current_app.view_functions[request.endpoint], _FRESH, False):
+        return _confirmed_elsewhere()
+    return None
 
 
 def viewer() -> Viewer:
@@ -94,6 +103,13 @@ def viewer() -> Viewer:
 def csrf_token() -> str:
     """The token a form carries in `csrf_token` or a script in the header `X-CSRFToken`."""
     return str(generate_csrf())
+
+
+def _confirmed_elsewhere() -> BaseResponse | None:
+    """The host's page on which to confirm; a form that came too late begins again at its page, and nothing is changed."""
+    page = request.full_path.rstrip("?") if request.method in _SAFE_METHODS else "/".join(request.path.split("/")[:3])
+    where = current_app.extensions["whatsapp_logs"].confirm_url(page)
+    return None if where is None else redirect(where, 303)
 
 
 def _bearer() -> str:

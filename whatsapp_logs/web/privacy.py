@@ -30,14 +30,14 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"{_ROOT}/erase", "erase_client", erase, methods=["POST"])
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def page() -> str:
     """What goes tonight, what stays and why; of one client or policy, what can be done for them."""
     whom = _whom(request.args)
     return _render(whom, notice=take_notice())
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def set_retention() -> BaseResponse:
     """How long a type's contents are kept."""
     kind, months = request.form.get("type", ""), request.form.get("months", "")
@@ -50,7 +50,7 @@ def set_retention() -> BaseResponse:
     return redirect(url_for(".privacy"), 303)
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def place_hold() -> BaseResponse:
     """Hold a client's or a policy's messages."""
     whom = _whom(request.form)
@@ -63,7 +63,7 @@ def place_hold() -> BaseResponse:
     return redirect(_address(whom), 303)
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def lift_hold(hold_id: int) -> BaseResponse:
     """End a hold."""
     if hold_id >= 2**63 or not current.service().lift_hold(hold_id, lifted_by=viewer().name):
@@ -72,7 +72,7 @@ def lift_hold(hold_id: int) -> BaseResponse:
     return redirect(url_for(".privacy"), 303)
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def erase() -> str | BaseResponse:
     """Erase one client's messages: the first press shows what will go, the second does it."""
     whom = _whom(request.form)

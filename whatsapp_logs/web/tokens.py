@@ -26,13 +26,13 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"{_ROOT}/<int:token_id>/revoke", "revoke_token", revoke, methods=["POST"])
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def page() -> str:
     """All tokens, and the form for a new one."""
     return _render(notice=take_notice())
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def make() -> str | tuple[str, int]:
     """A new token with rights that its maker has. This answer is the only place where it ever stands."""
     try:
@@ -45,7 +45,7 @@ def make() -> str | tuple[str, int]:
     return _render(made=token, made_name=name)
 
 
-@requires(Right.ADMINISTER)
+@requires(Right.ADMINISTER, fresh=True)
 def revoke(token_id: int) -> BaseResponse:
     """End a token; the next call that carries it is refused."""
     if token_id >= 2**63 or not current.service().revoke_api_token(token_id, revoked_by=viewer().name):
