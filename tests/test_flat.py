@@ -17,11 +17,19 @@ import pytest
 
 from benches import seed
 from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService
+from whatsapp_logs.access_log import AccessFilter
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.store.selection import COUNT_LIMIT, SCATTERED_COUNT_LIMIT
 
 pytestmark = pytest.mark.slow
-ROWS = 200_000
+ROWS, LOOKS = 200_000, 50_000
+# A year of an office of twenty: messages opened, searches, and an export each fifth day.
+_LOOKS = """
+    INSERT INTO whatsapp_logs.accesses (at, person, act, message_id, subjects, address)
+    SELECT now() - n * interval '10 minutes', 'person-' || n %% 20, CASE WHEN n %% 700 = 0 THEN 'exported' ELSE 'opened' END,
+           CASE WHEN n %% 700 <> 0 THEN n END,
+           CASE WHEN n %% 700 <> 0 THEN ARRAY['client:' || n %% 2000, 'number:' || md5(n::text)] ELSE '{}' END, '127.0.0.1'
+    FROM generate_series(1, %(looks)s) AS n"""
 TODAY = datetime.now(UTC).date()
 MONTH = {"date_from": TODAY - timedelta(days=30)}
 OLD_MONTH = {"date_from": TODAY - timedelta(days=700), "date_to": TODAY - timedelta(days=671)}
@@ -66,6 +74,9 @@ def filled(new_database: Callable[[], str]) -> str:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("DROP SCHEMA IF EXISTS bench CASCADE")
     seed.fill(dsn, ROWS, whole=False)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(_LOOKS, {"looks": LOOKS})
+        conn.execute("VACUUM ANALYZE whatsapp_logs.accesses")
     return dsn
 
 
@@ -93,7 +104,7 @@ def _statistics(log: WhatsAppService) -> tuple[int, int]:
             SELECT sum(t.seq_scan)::int, (SELECT sum(i.idx_tup_read)::int FROM pg_stat_user_indexes AS i
                                           WHERE i.schemaname = 'whatsapp_logs' AND i.relname <> 'addresses')
             FROM pg_stat_user_tables AS t
-            WHERE t.schemaname = 'whatsapp_logs' AND t.relname IN ('messages', 'rare_statuses', 'status_events')
+            WHERE t.schemaname = 'whatsapp_logs' AND t.relname IN ('messages', 'rare_statuses', 'status_events', 'accesses')
             """
         ).fetchone()
     assert row is not None
@@ -188,3 +199,34 @@ def _everything(conn: psycopg.Connection[Any], wanted: MessageFilter) -> list[An
             "code": wanted.error_code,
         },
     ).fetchall()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        AccessFilter(),
+        AccessFilter(person="person-3"),
+        AccessFilter(message_id=142),
+        AccessFilter(client_id="142"),
+        AccessFilter(since=datetime.now(UTC) - timedelta(days=200), until=datetime.now(UTC) - timedelta(days=199)),
+    ],
+    ids=["all", "person", "message", "client", "day"],
+)
+def test_a_page_of_the_access_log_looks_at_little_more_than_it_shows(
+    wanted: AccessFilter, log: WhatsAppService
+) -> None:
+    scans, rows = looked_at(log, lambda: log.accesses(wanted))
+    assert scans == 0
+    assert rows < 1_500, rows
+
+
+def test_who_has_ever_looked_is_walked_and_not_counted(log: WhatsAppService) -> None:
+    assert len(log.people_who_looked()) == 20
+    scans, rows = looked_at(log, log.people_who_looked)
+    assert (scans, rows < 200) == (0, True), rows
+
+
+def test_erasing_a_client_looks_at_that_clients_messages(log: WhatsAppService) -> None:
+    scans, rows = looked_at(log, lambda: log.rehearse_erasure("142"))
+    assert scans == 0
+    assert rows < 1_000, rows
