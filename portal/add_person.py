@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg import Connection
 
-from portal import invitations, people, second_factors, sign_ins
-from whatsapp_logs import ROLES
+from portal import invitations, people, roles, second_factors, sign_ins
 from whatsapp_logs.errors import WhatsAppLogsError
 
 
@@ -20,6 +19,12 @@ def main(argv: Sequence[str]) -> int:
     given = _arguments(argv)
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], application_name="portal person") as conn:
+            if not roles.keep(conn, given.role):
+                print(
+                    f"run person: there is no role {given.role}. There are: {', '.join(roles.names(conn))}.",
+                    file=sys.stderr,
+                )
+                return 1
             token = _let_in(conn, given)
     except (psycopg.OperationalError, WhatsAppLogsError) as problem:
         print(f"run person: the database cannot be reached: {problem}", file=sys.stderr)
@@ -40,7 +45,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         prog="run person", description="Give somebody a way in, or a new one: a link with which they choose a password."
     )
     parser.add_argument("username", type=str.lower, help="what they type to sign in, like asha.rao")
-    parser.add_argument("role", choices=list(ROLES))
+    parser.add_argument("role", type=str.lower, help="administrator, agent, compliance, viewer, or a role of your own")
     parser.add_argument("--name", help="how the portal calls them (default: from the user name)")
     parser.add_argument("--timezone", default=os.environ.get("DISPLAY_TIMEZONE") or "UTC", help="like Europe/London")
     parser.add_argument(

@@ -23,6 +23,7 @@ from portal.invitation import invitation
 from portal.people import OwnRight, Person
 from portal.policies import policies
 from portal.renewals import renewals
+from portal.roles_pages import roles_pages
 from portal.second_factor import second_factor
 from portal.staff_pages import staff_pages
 from portal.today import office_today
@@ -59,7 +60,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     errors.init_app(app)
     format.init_app(app)
     notes.init_app(app)
-    people_pages = (auth, invitation, second_factor, account, staff_pages)
+    people_pages = (auth, invitation, second_factor, account, staff_pages, roles_pages)
     for blueprint in (*people_pages, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
     sending.init_app(app, service)

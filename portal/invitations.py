@@ -34,7 +34,8 @@ def find(conn: Connection, token: str) -> Person | None:
     with conn.cursor(row_factory=class_row(Person)) as cursor:
         return cursor.execute(
             """
-            SELECT p.user_id, p.username, p.name, p.role, p.timezone FROM invitations AS i JOIN people AS p USING (user_id)
+            SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights AS granted
+            FROM invitations AS i JOIN people AS p USING (user_id) JOIN roles AS r USING (role)
             WHERE i.token_hash = %s AND i.expires_at > now() AND p.removed_at IS NULL
             """,
             (_hashed(token),),

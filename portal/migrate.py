@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 _LOCK = 7_423_901_553  # any constant but the feature's: two migrators wait for each other
+_LESS = {"portal_migrations": "SELECT", "role_changes": "SELECT, INSERT"}
 
 
 def apply(dsn: str) -> int:
@@ -44,7 +45,7 @@ def grant(dsn: str, role: str) -> None:
             """
         ).fetchall()
         for (table,) in tables:
-            rights = "SELECT" if table == "portal_migrations" else "SELECT, INSERT, UPDATE, DELETE"
+            rights = _LESS.get(table, "SELECT, INSERT, UPDATE, DELETE")
             conn.execute(sql.SQL("GRANT {} ON public.{} TO {}").format(sql.SQL(rights), sql.Identifier(table), name))
         conn.execute(sql.SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,8 @@ class OwnRight(StrEnum):
     MANAGE_PEOPLE = "manage people"
 
 
+EVERY_RIGHT: tuple[Right | OwnRight, ...] = (*Right, *OwnRight)
+# What each role has of these when the portal is new. From then on the table `roles` says it: see portal.roles.
 OWN_RIGHTS: Mapping[str, frozenset[OwnRight]] = {
     "administrator": frozenset(OwnRight),
     "agent": frozenset({OwnRight.EDIT_CLIENTS}),
@@ -31,22 +33,38 @@ OWN_RIGHTS: Mapping[str, frozenset[OwnRight]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody who may sign in; the role decides the rights."""
+    """Somebody who may sign in. `granted` are the short names of their role's rights, as stored when they were looked up."""
 
     user_id: int
     username: str
     name: str
     role: str
     timezone: str
+    granted: Sequence[str]
 
     @property
     def rights(self) -> frozenset[Right]:
         """What this person may do, in the words of the feature."""
-        return ROLES[self.role]
+        return frozenset(right for right in Right if self.may(right))
 
     def may(self, right: Right | OwnRight) -> bool:
         """Whether this person has the right."""
-        return right in (self.rights if isinstance(right, Right) else OWN_RIGHTS[self.role])
+        return short_name(right) in self.granted
+
+
+def short_name(right: Right | OwnRight) -> str:
+    """How the database calls the right; its words on the pages may change, this does not."""
+    return right.name.lower()
+
+
+def at_first(role: str) -> list[str]:
+    """What the role may do when the portal is new; nothing if the portal did not come with it."""
+    return [
+        short_name(right) for right in EVERY_RIGHT if right in ROLES.get(role, ()) or right in OWN_RIGHTS.get(role, ())
+    ]
+
+
+FACTS = ("user_id", "username", "name", "role", "timezone", "granted")
 
 
 def find_by_username(conn: Connection, username: str) -> tuple[Person | None, str]:
@@ -56,15 +74,16 @@ def find_by_username(conn: Connection, username: str) -> tuple[Person | None, st
     """
     row = conn.execute(
         """
-        SELECT user_id, username, name, role, timezone, password_hash FROM people
+        SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights, p.password_hash
+        FROM people AS p JOIN roles AS r USING (role)
         WHERE username = %s AND removed_at IS NULL AND password_hash <> ''
         """,
         (username,),
     ).fetchone()
     if row is None:
         return None, _HASH_OF_NOBODY
-    user_id, username, name, role, timezone, password_hash = row
-    return Person(user_id=user_id, username=username, name=name, role=role, timezone=timezone), password_hash
+    *facts, password_hash = row
+    return Person(**dict(zip(FACTS, facts, strict=True))), password_hash
 
 
 def as_remembered(person: Person) -> dict[str, Any]:
@@ -75,8 +94,9 @@ def as_remembered(person: Person) -> dict[str, Any]:
 def remembered(kept: Any) -> Person | None:
     """Somebody as their session knows them; good for a menu, never for a right: only the database knows whether it ended."""
     try:
-        return Person(**kept) if kept else None
-    except TypeError:  # A session of an earlier version.
+        # A session from before roles could be changed tells no rights: the menu is then the one of those days.
+        return Person(**{"granted": at_first(kept["role"]), **kept}) if kept else None
+    except (TypeError, KeyError):  # A session of another version.
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row, dict_row
 
-from portal.people import Person
+from portal.people import FACTS, Person
 
 LASTS = timedelta(hours=12)
 CODE_MAY_TAKE = timedelta(minutes=10)
@@ -65,11 +65,12 @@ def find(conn: Connection, token: str, *, idle_minutes: int) -> SignIn | None:
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
             """
-            SELECT p.user_id, p.username, p.name, p.role, p.timezone, s.sign_in_id, s.waits_for_code,
+            SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights AS granted, s.sign_in_id, s.waits_for_code,
                    s.confirmed_at > now() - %(confirmed_for)s AS is_confirmed,
                    s.seen_at < now() - interval '1 minute' AS is_stale,
                    f.secret IS NOT NULL AS has_second_factor
-            FROM sign_ins AS s JOIN people AS p USING (user_id) LEFT JOIN second_factors AS f USING (user_id)
+            FROM sign_ins AS s JOIN people AS p USING (user_id) JOIN roles AS r USING (role)
+                 LEFT JOIN second_factors AS f USING (user_id)
             WHERE s.token_hash = %(token)s AND s.expires_at > now() AND p.removed_at IS NULL
                   AND s.seen_at > now() - make_interval(mins => %(idle)s)
             """,
@@ -121,7 +122,7 @@ def end_all(conn: Connection, user_id: int, *, but: int | None = None) -> None:
 
 
 def _as_sign_in(row: dict[str, Any]) -> SignIn:
-    person = Person(**{name: row.pop(name) for name in ("user_id", "username", "name", "role", "timezone")})
+    person = Person(**{name: row.pop(name) for name in FACTS})
     return SignIn(person=person, **row)
 
 

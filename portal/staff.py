@@ -11,7 +11,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 
 from portal import second_factors
-from portal.people import OWN_RIGHTS, OwnRight
+from portal.people import OwnRight, short_name
 
 
 class State(StrEnum):
@@ -74,14 +74,17 @@ def invite(conn: Connection, *, username: str, name: str, role: str, timezone: s
 def may_still_change(conn: Connection, *, who: int, whom: int) -> bool:
     """Whether `who` is still there and not `whom`, and so remains when `whom` goes: an office keeps an administrator.
 
-    Holds both until `conn` commits: of two administrators who remove each other at once, one stays.
+    Holds both until `conn` commits, and all roles: of two administrators who remove each other at once, one stays, and so does
+    one of two of whom the other takes the right to manage people from a role.
     """
+    conn.execute("SELECT role FROM roles ORDER BY role FOR SHARE")
     found = conn.execute(
         """
-        SELECT user_id FROM people WHERE user_id = ANY(%(both)s) AND role = ANY(%(managing)s) AND removed_at IS NULL
-        ORDER BY user_id FOR UPDATE
+        SELECT p.user_id FROM people AS p JOIN roles AS r USING (role)
+        WHERE p.user_id = ANY(%(both)s) AND %(manage)s = ANY(r.rights) AND p.removed_at IS NULL
+        ORDER BY p.user_id FOR UPDATE OF p
         """,
-        {"both": [who, whom], "managing": [role for role in OWN_RIGHTS if OwnRight.MANAGE_PEOPLE in OWN_RIGHTS[role]]},
+        {"both": [who, whom], "manage": short_name(OwnRight.MANAGE_PEOPLE)},
     ).fetchall()
     return who != whom and (who,) in found
 

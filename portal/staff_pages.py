@@ -13,18 +13,18 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from psycopg import Connection
 from werkzeug.wrappers import Response
 
-from portal import invitations, notes, second_factors, sign_ins, staff
+from portal import invitations, notes, roles, second_factors, sign_ins, staff
 from portal.access import me, portal_config, requires
 from portal.database import database
 from portal.people import OwnRight
 from portal.staff import Member
-from whatsapp_logs import ROLES
 
 staff_pages = Blueprint("staff", __name__, url_prefix="/people")
 log = logging.getLogger(__name__)
 
 USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,48}[a-z0-9])?")
 LONGEST_NAME = 100
+NO_ROLE = "Choose a role: it decides what they may see and do."
 Done = TypeVar("Done")
 
 
@@ -54,8 +54,11 @@ def invited() -> str | tuple[str, int]:
     if problems:
         return _invite_form(typed, problems), 400
     with database() as conn:
-        user_id = staff.invite(conn, **typed)
+        is_role = roles.keep(conn, typed["role"])
+        user_id = staff.invite(conn, **typed) if is_role else None
         link = _new_link(conn, user_id) if user_id else None
+    if not is_role:
+        return _invite_form(typed, {"role": NO_ROLE}), 400
     if user_id is None or link is None:
         return _invite_form(typed, {"username": "Somebody has this user name already. Choose another."}), 400
     log.info("invited user=%s role=%s by=%s", typed["username"], typed["role"], me().username)
@@ -66,7 +69,7 @@ def invited() -> str | tuple[str, int]:
 @requires(OwnRight.MANAGE_PEOPLE, fresh=True)
 def show(user_id: int) -> str:
     """One person, and what can be done for or against them."""
-    return render_template("person.html", member=_find(user_id), roles=list(ROLES), is_me=user_id == me().user_id)
+    return render_template("person.html", member=_find(user_id), roles=_roles(), is_me=user_id == me().user_id)
 
 
 @staff_pages.post("/<int:user_id>/link")
@@ -87,9 +90,13 @@ def new_link(user_id: int) -> str:
 def change_role(user_id: int) -> Response:
     """From their next click on they may do what the new role may."""
     role = request.form.get("role", "")
-    if role not in ROLES:
-        abort(400, "Choose one of the roles.")
-    _change(user_id, f"role {role}", lambda conn: staff.set_role(conn, user_id, role))
+
+    def act(conn: Connection) -> None:
+        if not roles.keep(conn, role):
+            abort(400, "Choose one of the roles.")
+        staff.set_role(conn, user_id, role)
+
+    _change(user_id, f"role {role}", act)
     return _done(user_id, "{name} is now " + ("an " if role[0] in "aeiou" else "a ") + f"{role}.")
 
 
@@ -157,7 +164,12 @@ def _show_link(user_id: int, link: str, *, is_new: bool) -> str:
 
 
 def _invite_form(typed: Mapping[str, str], problems: Mapping[str, str]) -> str:
-    return render_template("invite.html", typed=typed, problems=problems, roles=list(ROLES), zones=_zones())
+    return render_template("invite.html", typed=typed, problems=problems, roles=_roles(), zones=_zones())
+
+
+def _roles() -> list[str]:
+    with database() as conn:
+        return roles.names(conn)
 
 
 def _problems(typed: Mapping[str, str]) -> dict[str, str]:
@@ -166,8 +178,8 @@ def _problems(typed: Mapping[str, str]) -> dict[str, str]:
         problems["username"] = "Letters a to z, digits, dots and dashes, up to 50, like asha.rao."
     if not 0 < len(typed["name"]) <= LONGEST_NAME or not typed["name"].isprintable():
         problems["name"] = "Type the name that the office knows them by."
-    if typed["role"] not in ROLES:
-        problems["role"] = "Choose a role: it decides what they may see and do."
+    if typed["role"] not in _roles():
+        problems["role"] = NO_ROLE
     if typed["timezone"] not in _zones():
         problems["timezone"] = "Choose the time zone they work in."
     return problems

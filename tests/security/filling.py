@@ -14,12 +14,12 @@ from whatsapp_logs import Draft, MediaFile, Source, StatusReport, Template
 from whatsapp_logs.message import Inbound, Message
 
 TAG = "§"  # stands before the column's name at the end of each payload, so that a page tells what it shows
-# Nobody’s words: migrations’ own bookkeeping, what triggers derive from messages, a hash, a zone from the settings, a file’s kind,
-# which must be one of a few before anything is written.
+# Nobody’s words: migrations’ own bookkeeping, what triggers derive from messages, a hash, a zone from the settings, a role and
+# a file’s kind, which must be one of a few before anything is written.
 NOT_FILLED = frozenset({
     "public.portal_migrations", "whatsapp_logs.migrations", "whatsapp_logs.addresses", "whatsapp_logs.counts",
     "whatsapp_logs.count_totals", "whatsapp_logs.count_deltas", "whatsapp_logs.rare_statuses",
-    "public.people.password_hash", "public.people.timezone", "public.renewal_documents.content_type",
+    "public.people.role", "public.people.password_hash", "public.people.timezone", "public.renewal_documents.content_type",
     "whatsapp_logs.media.content_type",
 })  # fmt: skip
 # Words that decide what a page shows: every second row keeps its own.
