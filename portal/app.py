@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from portal import access, database, errors, format, notes, sending
 from portal.account import account
@@ -67,6 +68,8 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     move_in(app, service)
     app.context_processor(lambda: _for_templates(service))
     app.after_request(_protect)
+    if config.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=config.trusted_proxies, x_proto=0)  # type: ignore[method-assign]
     return app
 
 
@@ -110,6 +113,7 @@ def _fingerprint(name: str) -> str:
 
 def _protect(response: Response) -> Response:
     """Headers of every answer; where the feature has set its own, those stay."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     if not (request.endpoint or "").startswith("whatsapp_machines."):
         for name, value in (PAGE_HEADERS | {"X-Frame-Options": "DENY"}).items():
             response.headers.setdefault(name, value)

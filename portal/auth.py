@@ -101,6 +101,8 @@ def go_on_with_second_factor(person: Person) -> Response:
     with database() as conn:
         waits = second_factors.standing(conn, person.user_id).since is not None
         browser = request.user_agent.string
+        if earlier := session.get(TOKEN):  # of this browser: nobody could end it any more
+            sign_ins.end(conn, earlier)
         token = sign_ins.begin(conn, person, address=address(), browser=browser, waits_for_code=waits)
     if not waits:
         let_in(person, token)

@@ -28,6 +28,7 @@ class PortalConfig:
     secure_cookies: bool = False
     require_second_factor: str = SECOND_FACTOR_FOR[0]
     session_idle_minutes: int = 60
+    trusted_proxies: int = 0  # in front of the portal, each adding the caller's address to X-Forwarded-For
     cookie_name: str = "portal_session"
 
     @classmethod
@@ -46,6 +47,9 @@ class PortalConfig:
         factor_for = env.get("REQUIRE_SECOND_FACTOR", "").strip().lower() or SECOND_FACTOR_FOR[0]
         if factor_for not in SECOND_FACTOR_FOR:
             problems.append(f"REQUIRE_SECOND_FACTOR is {factor_for!r}: write administrators, everyone or nobody.")
+        proxies = env.get("TRUSTED_PROXIES", "").strip() or "0"
+        if proxies not in {str(n) for n in range(6)}:
+            problems.append(f"TRUSTED_PROXIES is {proxies!r}: write how many proxies stand in front, from 0 to 5.")
         idle = env.get("SESSION_IDLE_MINUTES", "").strip() or "60"
         if not (idle.isascii() and idle.isdigit() and 0 < int(idle) <= _LONGEST_IDLE):
             problems.append(f"SESSION_IDLE_MINUTES is {idle!r}: write a number from 1 to {_LONGEST_IDLE}.")
@@ -59,6 +63,7 @@ class PortalConfig:
             secure_cookies=_SWITCHES[switch],
             require_second_factor=factor_for,
             session_idle_minutes=int(idle),
+            trusted_proxies=int(proxies),
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),
         )

@@ -18,13 +18,20 @@ def count_attempt(conn: Connection, username: str, address: str, *, most_of_pers
         f"address {address}": LIMIT_SAME_ADDRESS,
         f"person {username}": most_of_person,
     }
+    # Minute by minute, and the last minutes together: no moment at which everything is forgotten at once.
     counted = conn.execute(
         """
-        INSERT INTO sign_in_attempts AS a (who, started_at, n)
-        SELECT who, date_bin(make_interval(mins => %(window)s), now(), 'epoch'), 1
-        FROM unnest(%(who)s::text[]) AS who ORDER BY who  -- one order for all, so that nobody deadlocks
-        ON CONFLICT (who, started_at) DO UPDATE SET n = a.n + 1
-        RETURNING who, n
+        WITH counted AS (
+            INSERT INTO sign_in_attempts AS a (who, started_at, n)
+            SELECT who, date_bin('1 minute', now(), 'epoch'), 1
+            FROM unnest(%(who)s::text[]) AS who ORDER BY who  -- one order for all, so that nobody deadlocks
+            ON CONFLICT (who, started_at) DO UPDATE SET n = a.n + 1
+            RETURNING who, started_at, n
+        )
+        SELECT c.who, c.n + COALESCE((
+            SELECT sum(e.n) FROM sign_in_attempts AS e
+            WHERE e.who = c.who AND e.started_at < c.started_at AND e.started_at > now() - make_interval(mins => %(window)s)), 0)
+        FROM counted AS c
         """,
         {"window": WINDOW_MINUTES, "who": list(limits)},
     ).fetchall()
@@ -37,6 +44,7 @@ def forget_attempts(conn: Connection, username: str, address: str) -> None:
         """
         UPDATE sign_in_attempts SET n = CASE WHEN who = %(pair)s THEN 0 ELSE n - 1 END
         WHERE who = ANY(%(who)s) AND n > 0 AND started_at > now() - make_interval(mins => %(window)s)
+              AND (who = %(pair)s OR started_at = date_bin('1 minute', now(), 'epoch'))
         """,
         {"who": _counters(username, address), "pair": _pair(username, address), "window": WINDOW_MINUTES},
     )

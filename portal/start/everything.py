@@ -61,7 +61,7 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
         state = place.data_dir / "simulator.sqlite"
         simulator = ["whatsapp_logs.twilio.simulator", "--port", str(ports.simulator), "--state", str(state)]
         supervisor.add(Child("simulator", [*python, *simulator], env))
-    prepare = [*python, "portal.start.prepare", *(["--demo"] if server else [])]
+    prepare = [*python, "portal.start.prepare", *(["--demo"] if place.is_demo else [])]
     supervisor.complete(Child("prepare", prepare, env | {"MIGRATION_DATABASE_URL": owner_url}))
     if supervisor.stop_wishes:
         return
@@ -113,7 +113,9 @@ def web_command(ports: Ports) -> list[str]:
 def welcome(place: Place, ports: Ports) -> str:
     """What the person at the terminal needs: where, as whom, and how it ends."""
     lines = ["", f"  The portal is ready:   http://{HOST}:{ports.web}", ""]
-    if place.own_database:
+    if place.own_database and not place.is_demo:
+        lines += ["  Give yourself a sign-in:  ./run person YOUR.NAME administrator", ""]
+    if place.is_demo:
         from portal import demo
 
         lines += [f"  {line}" for line in demo.sign_ins()]

@@ -6,11 +6,13 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
 
-from portal import demo, people, throttle
+from portal import database, demo, people, throttle
+from portal.app import create_app
 from tests.portal.conftest import COOKIE, Browser, Office
 from tests.web.reading import poll_url
 
@@ -161,3 +163,45 @@ def test_fault_27_a_page_left_open_stops_asking_for_news_with_the_sign_out(offic
     person.submit("/", "/sign-out")
     person.client.set_cookie(COOKIE, cookie.value)  # the other window, whose poll was on its way
     assert person.get(address).status_code == 302
+
+
+def test_attempts_are_not_forgotten_all_at_once_when_five_minutes_are_over(browser: Open, office: Office) -> None:
+    person = browser(None)
+    for _ in range(throttle.LIMIT_SAME_PERSON_AND_ADDRESS):
+        person.sign_in("vera.viewer", "wrong")
+    for minutes, status in ((4, 429), (2, 302)):  # four minutes later, and two more
+        with psycopg.connect(office.dsn) as conn:
+            conn.execute("UPDATE sign_in_attempts SET started_at = started_at - make_interval(mins => %s)", (minutes,))
+            conn.execute("DELETE FROM sign_in_attempts WHERE started_at > now() - interval '2 minutes'")
+        assert person.sign_in("vera.viewer").status_code == status
+
+
+def test_a_new_sign_in_ends_the_earlier_one_of_this_browser(browser: Open) -> None:
+    person = browser(None)
+    person.sign_in("arjun.agent")
+    kept = person.client.get_cookie(COOKIE)
+    assert kept
+    answer = person.post(
+        "/sign-in",
+        {**person.hidden_fields("/", "/sign-out"), "username": "clara.compliance", "password": demo.PASSWORD},
+    )
+    assert answer.status_code == 302
+    thief = browser(None)
+    thief.client.set_cookie(COOKIE, kept.value)
+    assert thief.get("/").location == "/sign-in?next=/"
+
+
+@pytest.mark.parametrize(("trusted", "known_as"), [(0, "127.0.0.1"), (1, "192.0.2.7")])
+def test_the_callers_address_is_the_proxys_word_only_if_the_proxy_is_trusted(
+    office: Office, trusted: int, known_as: str
+) -> None:
+    config = replace(office.app.config["PORTAL"], trusted_proxies=trusted)
+    app = create_app(config, service=office.service)
+    person = Browser(app.test_client())
+    headers = {"X-Forwarded-For": "198.51.100.9, 192.0.2.7", "X-Forwarded-Host": "evil.example.test"}
+    fields = person.hidden_fields("/sign-in", "/sign-in")
+    person.client.post(
+        "/sign-in", data={**fields, "username": "vera.viewer", "password": demo.PASSWORD}, headers=headers
+    )
+    assert office.row("SELECT address FROM sign_ins ORDER BY sign_in_id DESC LIMIT 1") == (known_as,)
+    database.close(app)
