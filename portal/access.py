@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from portal.database import reading
 from portal.people import OwnRight, Person
 from portal.sign_ins import SignIn
 from whatsapp_logs import Right
+
+log = logging.getLogger(__name__)
 
 View = TypeVar("View", bound=Callable[..., Any])
 FEATURE_PREFIXES = ("/whatsapp_logs", "/api/whatsapp", "/whatsapp", "/livez", "/readyz", "/metrics")
@@ -168,6 +171,7 @@ def _check_person(access: Access, right: Right | OwnRight) -> BaseResponse | Non
     if current_person() is None and not access.before_second_factor:
         return redirect(url_for("second_factor.set_up", next=_here()), 303)
     if not sign_in.person.may(right):
+        log.warning("refused user=%s endpoint=%s: has not the right", sign_in.person.username, request.endpoint)
         abort(403)
     if access.fresh and not sign_in.is_confirmed:
         if request.method not in READING:
@@ -202,4 +206,7 @@ def _check_csrf() -> None:
     try:
         validate_csrf(request.form.get("csrf_token"))
     except ValidationError:
+        log.warning(
+            "refused endpoint=%s address=%s: token missing, foreign or stale", request.endpoint, request.remote_addr
+        )
         raise FormExpired() from None

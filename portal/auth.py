@@ -50,7 +50,8 @@ def begin() -> Response | tuple[str, int]:
     # that the time of the answer does not tell which names exist.
     is_right = passwords.is_right(password_hash, request.form.get("password", ""))
     if person is None or not is_right:
-        log.info("sign-in refused address=%s", address())
+        # A name that nobody has may be a password, typed into the wrong field.
+        log.info("sign-in refused user=%s address=%s", person.username if person else "(unknown)", address())
         return _again(WRONG, username), 401
     with database() as conn:
         throttle.forget_attempts(conn, username, address())
@@ -82,7 +83,7 @@ def confirmed() -> Response | tuple[str, int]:
         return _ask_again(WRONG_PASSWORD), 401
     with database() as conn:
         throttle.forget_attempts(conn, username, address())
-        sign_ins.confirm(conn, mine.sign_in_id)
+        session[TOKEN] = sign_ins.confirm(conn, mine.sign_in_id)
     return redirect(destination(), 303)
 
 
@@ -90,6 +91,7 @@ def confirmed() -> Response | tuple[str, int]:
 @requires(Right.SEE, before_second_factor=True)
 def sign_out() -> Response:
     """End the sign-in in the database, then forget it here."""
+    log.info("signed out user=%s", my_sign_in().person.username)
     with database() as conn:
         sign_ins.end(conn, session[TOKEN])
     session.clear()

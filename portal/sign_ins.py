@@ -84,9 +84,14 @@ def note_activity(conn: Connection, sign_in_id: int) -> None:
     conn.execute("UPDATE sign_ins SET seen_at = now() WHERE sign_in_id = %s", (sign_in_id,))
 
 
-def confirm(conn: Connection, sign_in_id: int) -> None:
-    """The password was entered once more."""
-    conn.execute("UPDATE sign_ins SET confirmed_at = now(), seen_at = now() WHERE sign_in_id = %s", (sign_in_id,))
+def confirm(conn: Connection, sign_in_id: int) -> str:
+    """The password was entered once more: the sign-in goes on under a new token, which is returned."""
+    token = secrets.token_urlsafe(32)
+    conn.execute(
+        "UPDATE sign_ins SET confirmed_at = now(), seen_at = now(), token_hash = %s WHERE sign_in_id = %s",
+        (_hashed(token), sign_in_id),
+    )
+    return token
 
 
 def of_person(conn: Connection, user_id: int, *, idle_minutes: int) -> list[Listed]:

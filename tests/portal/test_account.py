@@ -225,4 +225,9 @@ def test_erasing_and_making_tokens_ask_for_the_password_again(office: Office, br
     for path in {"/whatsapp_logs/privacy": ["/erase", "/holds"], "/whatsapp_logs/tokens": [""]}[page]:
         assert person.post(page + path, {**fields, **form}).location == wanted
     assert (office.service.erasures(), office.service.holds(), office.service.api_tokens()) == ([], [], [])
+    before = person.client.get_cookie(COOKIE)
     assert person.submit(wanted, "/sign-in/confirm", password=demo.PASSWORD).location == page
+    assert before
+    thief = browser(None)
+    thief.client.set_cookie(COOKIE, before.value)
+    assert thief.get("/").location == "/sign-in?next=/"  # the sign-in goes on under a new token

@@ -205,3 +205,29 @@ def test_the_callers_address_is_the_proxys_word_only_if_the_proxy_is_trusted(
     )
     assert office.row("SELECT address FROM sign_ins ORDER BY sign_in_id DESC LIMIT 1") == (known_as,)
     database.close(app)
+
+
+def test_who_signed_in_who_failed_and_who_was_refused_are_lines_of_the_log(
+    browser: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    person = browser(None)
+    person.sign_in("vera.viewer", "wrong")
+    person.sign_in("my secret password", "wrong")
+    person.sign_in("vera.viewer")
+    person.get("/people/")
+    person.get("/whatsapp_logs/access")
+    person.post("/sign-out", {"csrf_token": "forged"})
+    person.submit("/", "/sign-out")
+    said = [record.getMessage() for record in caplog.records if record.name.startswith(("portal", "whatsapp_logs"))]
+    for line in (
+        "sign-in refused user=vera.viewer address=127.0.0.1",
+        "sign-in refused user=(unknown) address=127.0.0.1",
+        "signed in user=vera.viewer role=viewer",
+        "refused user=vera.viewer endpoint=staff.index: has not the right",
+        "refused user=vera.viewer endpoint=whatsapp_logs.access_log: NotAllowed",
+        "refused endpoint=auth.sign_out address=127.0.0.1: token missing, foreign or stale",
+        "signed out user=vera.viewer",
+    ):
+        assert line in said, said
+    assert "my secret password" not in caplog.text

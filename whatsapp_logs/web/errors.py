@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, redirect, render_template, request
+from flask import Blueprint, Response, current_app, g, jsonify, redirect, render_template, request
 
 from whatsapp_logs.errors import (
     InvalidInput,
@@ -15,7 +15,7 @@ from whatsapp_logs.errors import (
     Unavailable,
     WhatsAppLogsError,
 )
-from whatsapp_logs.web.access import NotSignedIn
+from whatsapp_logs.web.access import CsrfRefused, NotSignedIn
 from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,10 @@ def answer(error: WhatsAppLogsError) -> Any:
     status, title = http_status(error)
     if status >= 500:
         log.error("%s %s: %s", request.method, request.endpoint, error, exc_info=error if status == 500 else None)
+    if isinstance(error, (NotAllowed, CsrfRefused)) and "whatsapp_logs_viewer" in g:
+        log.warning(
+            "refused user=%s endpoint=%s: %s", g.whatsapp_logs_viewer.name, request.endpoint, type(error).__name__
+        )
     if request.endpoint and request.endpoint.startswith("whatsapp_machines."):
         response = Response(str(error), status, mimetype="text/plain")
     elif request.path.startswith("/api/"):
