@@ -255,6 +255,18 @@ CREATE TABLE whatsapp_logs.migrations (
     CONSTRAINT migrations_pkey PRIMARY KEY (version)
 );
 
+CREATE TABLE whatsapp_logs.phone_searches (
+    token text NOT NULL,
+    person text NOT NULL,
+    phone text NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT phone_searches_pkey PRIMARY KEY (token)
+);
+CREATE INDEX phone_searches_made ON whatsapp_logs.phone_searches USING btree (made_at);
+    -- Which searches are over and forgotten?
+CREATE INDEX phone_searches_person ON whatsapp_logs.phone_searches USING btree (person, made_at DESC);
+    -- Has somebody searched for the same just now?
+
 CREATE TABLE whatsapp_logs.rare_statuses (
     message_id bigint NOT NULL,
     status whatsapp_logs.status NOT NULL,
@@ -683,9 +695,9 @@ BEGIN
     FOR found IN SELECT oid, relname FROM pg_class WHERE relnamespace = 'whatsapp_logs'::regnamespace AND relkind IN ('r', 'p') LOOP
         allowed := CASE
             WHEN found.relname IN ('migrations', 'granted_roles') THEN 'SELECT'
-            WHEN found.relname IN ('status_events', 'accesses') THEN 'SELECT, INSERT'
+            WHEN found.relname IN ('status_events', 'accesses', 'erasures') THEN 'SELECT, INSERT'
             WHEN found.relname LIKE 'procrastinate%' OR found.relname IN (
-                'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests'
+                'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests', 'phone_searches'
             ) THEN 'SELECT, INSERT, UPDATE, DELETE'
             ELSE 'SELECT, INSERT, UPDATE'
         END;

@@ -8,7 +8,7 @@ import procrastinate
 
 from whatsapp_logs import privacy, reconcile
 from whatsapp_logs.service import WhatsAppService
-from whatsapp_logs.store import alarms, self_tests
+from whatsapp_logs.store import alarms, searches, self_tests
 
 
 def register(app: procrastinate.App, service: WhatsAppService) -> None:
@@ -28,6 +28,7 @@ def register(app: procrastinate.App, service: WhatsAppService) -> None:
     def forget_old(timestamp: int) -> None:
         with service.transaction() as conn:
             alarms.forget_old(conn)
+            searches.forget_old(conn)
 
     @app.periodic(cron="23 2 * * *")
     @app.task(name="retention", queueing_lock="retention", lock="retention")

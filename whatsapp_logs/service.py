@@ -58,6 +58,7 @@ from whatsapp_logs.store import (
     reconciliations,
     refreshes,
     related,
+    searches,
     status_events,
 )
 from whatsapp_logs.store import alarms as readings
@@ -347,6 +348,16 @@ class WhatsAppService:
         """Everybody in the access log, by name."""
         with self.database.reading() as conn:
             return accesses.people(conn)
+
+    def remember_search(self, phone: str, *, person: str) -> str:
+        """A word for a phone search, for addresses; only this person's, for half a day."""
+        with self.transaction() as conn:
+            return searches.remember(conn, phone, person=person)
+
+    def recall_search(self, token: str, *, person: str) -> str | None:
+        """What a word of `remember_search` stands for; None when it is not this person's, or no longer."""
+        with self.database.reading() as conn:
+            return searches.recall(conn, token, person=person)
 
     # --- what is erased, and what is held ---
 

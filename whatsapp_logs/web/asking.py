@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from flask import g, request, session, url_for
+from flask import g, request, url_for
 
 from whatsapp_logs import phone
 from whatsapp_logs.config import Config
@@ -25,8 +24,6 @@ ROWS = 50
 ZONE_COOKIE = "whatsapp_logs_zone"
 _MAX_OLD_PAGE = 200
 _MAX_ROW = 10**9
-_PHONES = "whatsapp_logs_phones"
-_KEPT_PHONES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +100,7 @@ def asked() -> Asked:
 
 
 def asked_by_form(form: Mapping[str, Sequence[str]]) -> Asked:
-    """Read the filter form; its phone number stays behind in the session, and a token goes on."""
+    """Read the filter form; its phone number stays behind in the database, and a token goes on."""
     wanted = MessageFilter.from_query(form, zone=zone(viewer()))
     typed = next(iter(form.get("phone", ())), "").strip()
     if not typed:
@@ -149,19 +146,16 @@ def zone(person: Viewer) -> ZoneInfo:
 
 
 def _remember_phone(searched: str) -> str:
-    kept: list[list[str]] = session.get(_PHONES, [])  # pairs, oldest first: a session sorts what a dict holds
-    token = next((known for known, value in kept if value == searched), None) or secrets.token_urlsafe(6)
-    others = [pair for pair in kept if pair[0] != token]
-    session[_PHONES] = [*others, [token, searched]][-_KEPT_PHONES:]
-    return token
+    return current.service().remember_search(searched, person=viewer().name)
 
 
 def _recall_phone(token: str) -> str:
-    searched: str | None = dict(session.get(_PHONES, [])).get(token)
+    searched = current.service().recall_search(token[:100], person=viewer().name)
     if searched is None:
         raise InvalidInput(
             "phone",
-            "This link holds a phone search of another session. A phone number never travels in a link: type it again.",
+            "This link holds a phone search of somebody else, or of another day. "
+            "A phone number never travels in a link: type it again.",
         )
     return searched
 
