@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import contacts, policies, sending
+from portal import contacts, policies, searching, sending
 from portal.access import me, requires
 from portal.contacts import Contact
 from portal.database import database
@@ -50,12 +50,21 @@ class ListedClient:
 
 @clients.get("/")
 @requires(Right.SEE)
-def index() -> str:
+def index() -> str | Response:
     """A page of clients in order of their names, all or those searched for."""
-    text = request.args.get("q", "").replace("\0", "").strip()[:100]
+    if searching.typed():
+        return searching.lead_to(".index", searching.typed())
+    text = searching.wanted()
     with database() as conn:
         page = search(conn, text, with_phone=me().may(Right.NUMBERS), edge=wanted_edge())
     return render_template("clients.html", q=text, page=page)
+
+
+@clients.post("/")
+@requires(Right.SEE)
+def search_for() -> Response:
+    """The search form, posted: what somebody searches for stands in no address."""
+    return searching.lead_to(".index", searching.typed())
 
 
 @clients.get("/<int:client_id>")

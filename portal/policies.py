@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 
-from flask import Blueprint, abort, render_template, request, url_for
+from flask import Blueprint, abort, render_template, url_for
 from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import confirming, documents, sending
+from portal import confirming, documents, searching, sending
 from portal.access import requires
 from portal.database import database
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
@@ -31,12 +31,21 @@ SELECT = """
 
 @policies.get("/")
 @requires(Right.SEE)
-def index() -> str:
+def index() -> str | Response:
     """A page of policies by number, all or those searched for."""
-    text = request.args.get("q", "").replace("\0", "").strip()[:100]
+    if searching.typed():
+        return searching.lead_to(".index", searching.typed())
+    text = searching.wanted()
     with database() as conn:
         page = search(conn, text, edge=wanted_edge())
     return render_template("policies.html", q=text, page=page)
+
+
+@policies.post("/")
+@requires(Right.SEE)
+def search_for() -> Response:
+    """The search form, posted: what somebody searches for stands in no address."""
+    return searching.lead_to(".index", searching.typed())
 
 
 @policies.get("/<int:policy_id>")
