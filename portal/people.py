@@ -64,6 +64,7 @@ def at_first(role: str) -> list[str]:
     ]
 
 
+# What a query selects that finds somebody, in this order; `granted` is `roles.rights`.
 FACTS = ("user_id", "username", "name", "role", "timezone", "granted")
 
 

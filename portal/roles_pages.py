@@ -57,7 +57,7 @@ def add() -> Response | tuple[str, int]:
     except Refused as refused:
         return _page(new_problem=str(refused), typed={"name": name, "like": like}), 400
     log.info("roles: made %s like=%s by=%s", name, like, me().username)
-    return _done(f"The role {name} is there, with the rights of {like}. Change them below.")
+    return _done(f"The role {name} is there, with the rights of {like}. Tick what it may do.")
 
 
 @roles_pages.post("/delete")

@@ -114,6 +114,33 @@ def test_a_new_administrator_comes_in_and_invites_somebody(
     expect(page.get_by_role("row", name=re.compile("Ken Lane"))).to_contain_text("Active")
 
 
+@pytest.mark.parametrize(("scripts", "width"), [(True, 1440), (False, 390)])
+def test_an_administrator_makes_a_role_and_says_what_it_may(
+    open_page: Callable[..., Page], link: str, scripts: bool, width: int
+) -> None:
+    page = open_page(scripts=scripts, width=width)
+    choose_password(page, link)
+    set_up_phone(page)
+    page.get_by_role("link", name="I have kept them").click()
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("link", name="Roles").click()
+    page.get_by_label("Name", exact=True).fill("Claims desk")
+    page.get_by_role("button", name="Make the role").click()
+    expect(page.get_by_role("status")).to_contain_text("The role claims desk is there, with the rights of viewer.")
+    page.get_by_label("Claims desk: see message texts and documents").check()
+    page.get_by_label("Compliance: export the log").uncheck()
+    expect(page.get_by_label("Administrator: manage people")).to_be_disabled()
+    page.get_by_role("button", name="Save rights").click()
+    expect(page.get_by_role("status")).to_contain_text("Saved: compliance, claims desk.")
+    expect(page.get_by_label("Claims desk: see message texts and documents")).to_be_checked()
+    expect(page.get_by_label("Compliance: export the log")).not_to_be_checked()
+    page.get_by_role("button", name="Delete claims desk").click()
+    expect(page.get_by_role("status")).to_contain_text("The role claims desk is deleted.")
+    if scripts:
+        found = Axe().run(page, options={"runOnly": {"type": "tag", "values": AXE_TAGS}}).response["violations"]
+        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_pages_are_accessible_and_narrow_without_loss(
     open_page: Callable[..., Page], link: str, dark: bool
@@ -132,7 +159,7 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
     look("second factor")
     set_up_phone(page)
     look("recovery codes")
-    for path in ("/people/", "/people/invite", "/people/1", "/people/5", "/account", "/account/password"):
+    for path in ("/people/", "/people/invite", "/people/1", "/people/5", "/roles/", "/account", "/account/password"):
         page.goto(path)
         look(path)
     page.goto("/people/1")
@@ -144,7 +171,7 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
     page.get_by_role("button", name="Sign in").click()
     page.get_by_text("My phone is not here").click()
     look("code")
-    assert len(looked_at) == 11
+    assert len(looked_at) == 12
 
 
 def test_who_comes_back_after_a_while_confirms_it_and_goes_on(open_page: Callable[..., Page], dsn: str) -> None:

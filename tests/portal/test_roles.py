@@ -285,7 +285,7 @@ def test_a_role_is_deleted_only_when_nobody_has_it_and_it_is_not_built_in(
     assert office.row("SELECT count(*) FROM roles") == (4,)
 
 
-def test_a_role_deleted_while_somebody_is_invited_into_it_is_not_given(browser: Open) -> None:
+def test_nobody_is_invited_into_a_role_that_is_not_there(browser: Open) -> None:
     anna = browser("anna.admin")
     facts = {"username": "ivy.desk", "name": "Ivy", "timezone": "UTC"}
     for role in ("desk", "x\0"):
@@ -364,6 +364,28 @@ def test_who_loses_managing_while_they_remove_the_other_does_not_remove_them(
         lambda conn: staff.may_still_change(conn, who=boss, whom=anna),
     )
     assert outcomes == [["boss"], False]
+
+
+def test_a_role_deleted_while_somebody_is_given_it_is_not_given(office: Office, browser: Open) -> None:
+    anna = number(office, "anna.admin")
+    browser("anna.admin").submit("/roles/", "/roles/new", name="desk", like="viewer")
+    outcomes = _at_once(
+        office.dsn, lambda conn: roles.delete(conn, "desk", by=anna), lambda conn: roles.keep(conn, "desk")
+    )
+    assert outcomes == [None, False]
+
+
+def test_a_role_given_while_it_is_deleted_stays(office: Office, browser: Open) -> None:
+    anna = number(office, "anna.admin")
+    browser("anna.admin").submit("/roles/", "/roles/new", name="desk", like="viewer")
+
+    def invite(conn: psycopg.Connection) -> object:
+        assert roles.keep(conn, "desk")
+        return staff.invite(conn, username="ken.lane", name="Ken", role="desk", timezone="UTC")
+
+    outcomes = _at_once(office.dsn, invite, lambda conn: roles.delete(conn, "desk", by=anna))
+    assert str(outcomes[1]) == "Somebody has this role. Give them another one first."
+    assert rights_of(office, "desk") == {"see"}
 
 
 def test_every_change_of_roles_is_written_down_for_good(office: Office, browser: Open) -> None:

@@ -37,7 +37,7 @@ SHOWN = frozenset({
     "status_events.error_message", "status_events.error_code", "status_events.payload", "status_events.provider_id",
     "reconciliation_differences.ours", "reconciliation_differences.theirs", "reconciliation_differences.provider_id",
     "reconciliations.problem", "refreshes.problem", "people.name", "clients.name", "clients.phone", "clients.email",
-    "clients.address", "policies.policy_number", "policies.insurer", "policies.insured",
+    "clients.address", "policies.policy_number", "policies.insurer", "policies.insured", "roles.changed_by",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
