@@ -114,7 +114,8 @@ def me() -> Person:
 
 def must_set_up_second_factor(sign_in: SignIn) -> bool:
     """Whether this person has to set up a second factor before anything else."""
-    return needs_second_factor(sign_in.person) and not sign_in.has_second_factor
+    has_one = sign_in.has_second_factor or sign_in.is_multi_factor
+    return needs_second_factor(sign_in.person) and not has_one
 
 
 def needs_second_factor(person: Person) -> bool:

@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from portal import access, database, errors, format, notes, sending
+from portal import access, database, errors, format, notes, oidc, sending
 from portal.account import account
 from portal.auth import auth
 from portal.clients import clients
@@ -64,6 +64,8 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     people_pages = (auth, invitation, second_factor, account, staff_pages, roles_pages)
     for blueprint in (*people_pages, dashboard, clients, policies, renewals, health):
         app.register_blueprint(blueprint)
+    if config.oidc:
+        oidc.init_app(app, config.oidc)
     sending.init_app(app, service)
     move_in(app, service)
     app.context_processor(lambda: _for_templates(service))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
-from portal import passwords, people, second_factors, sign_ins, throttle
-from portal.access import NAMED, TOKEN, current_person, current_sign_in, my_sign_in, public, requires
+from portal import oidc_links, passwords, people, second_factors, sign_ins, throttle
+from portal.access import NAMED, TOKEN, current_person, current_sign_in, my_sign_in, portal_config, public, requires
 from portal.database import database
 from portal.destination import destination
 from portal.people import Person
@@ -98,21 +99,35 @@ def sign_out() -> Response:
     return redirect(url_for("auth.sign_in"))
 
 
-def go_on_with_second_factor(person: Person) -> Response:
-    """The password is right, or was just chosen: let them in, or ask for the code first if they have a second factor."""
+def go_on_with_second_factor(
+    person: Person, *, wanted: str | None = None, is_multi_factor: bool = False, confirmed_at: datetime | None = None
+) -> Response:
+    """The password is right, or was just chosen: let them in, or ask for the code first if they have a second factor.
+
+    Single sign-on says where to go (`wanted`), whether it has asked for a second factor itself, and when.
+    """
     with database() as conn:
         waits = second_factors.standing(conn, person.user_id).since is not None
+        waits = waits and not is_multi_factor
         browser = request.user_agent.string
         if earlier := session.get(TOKEN):  # of this browser: nobody could end it any more
             sign_ins.end(conn, earlier)
-        token = sign_ins.begin(conn, person, address=address(), browser=browser, waits_for_code=waits)
+        token = sign_ins.begin(
+            conn,
+            person,
+            address=address(),
+            browser=browser,
+            waits_for_code=waits,
+            is_multi_factor=is_multi_factor,
+            confirmed_at=confirmed_at,
+        )
     if not waits:
         let_in(person, token)
-        return redirect(destination())
+        return redirect(wanted or destination())
     session.clear()
     session[TOKEN] = token
     session.permanent = True
-    return redirect(url_for("second_factor.ask", next=request.form.get("next") or None))
+    return redirect(url_for("second_factor.ask", next=wanted or request.form.get("next") or None))
 
 
 def let_in(person: Person, token: str) -> None:
@@ -133,4 +148,7 @@ def _again(problem: str, username: str) -> str:
 
 
 def _ask_again(problem: str | None = None) -> str:
-    return render_template("confirm_person.html", next=request.values.get("next", ""), problem=problem)
+    oidc = portal_config().oidc
+    with database() as conn:
+        ways = oidc_links.ways(conn, my_sign_in().person.user_id, issuer=oidc.issuer if oidc else None)
+    return render_template("confirm_person.html", next=request.values.get("next", ""), problem=problem, ways=ways)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from portal.oidc_settings import OidcSettings
 from whatsapp_logs import config
 from whatsapp_logs.errors import ConfigError
 
@@ -30,6 +31,7 @@ class PortalConfig:
     session_idle_minutes: int = 60
     trusted_proxies: int = 0  # in front of the portal, each adding the caller's address to X-Forwarded-For
     cookie_name: str = "portal_session"
+    oidc: OidcSettings | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> PortalConfig:
@@ -53,6 +55,8 @@ class PortalConfig:
         idle = env.get("SESSION_IDLE_MINUTES", "").strip() or "60"
         if not (idle.isascii() and idle.isdigit() and 0 < int(idle) <= _LONGEST_IDLE):
             problems.append(f"SESSION_IDLE_MINUTES is {idle!r}: write a number from 1 to {_LONGEST_IDLE}.")
+        oidc, problems_of_oidc = OidcSettings.from_env(env)
+        problems += problems_of_oidc
         if problems:
             raise ConfigError(problems)
         return cls(
@@ -66,6 +70,7 @@ class PortalConfig:
             trusted_proxies=int(proxies),
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
             cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),
+            oidc=oidc,
         )
 
 

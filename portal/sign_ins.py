@@ -28,6 +28,7 @@ class SignIn:
     is_confirmed: bool  # the password was entered just now
     is_stale: bool  # nobody has noted for a minute that somebody is there
     has_second_factor: bool
+    is_multi_factor: bool  # single sign-on has asked for a second factor already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +42,32 @@ class Listed:
     seen_at: datetime
 
 
-def begin(conn: Connection, person: Person, *, address: str, browser: str, waits_for_code: bool = False) -> str:
-    """Remember a new sign-in and return its token, which only the person's browser keeps."""
+def begin(
+    conn: Connection,
+    person: Person,
+    *,
+    address: str,
+    browser: str,
+    waits_for_code: bool = False,
+    is_multi_factor: bool = False,
+    confirmed_at: datetime | None = None,
+) -> str:
+    """Remember a new sign-in and return its token, which only the person's browser keeps.
+
+    `confirmed_at` is when they last proved who they are, if that was not now.
+    """
     token = secrets.token_urlsafe(32)
     conn.execute("DELETE FROM sign_ins WHERE expires_at < now()")
     conn.execute(
         """
-        INSERT INTO sign_ins (token_hash, user_id, expires_at, address, browser, waits_for_code)
-        VALUES (%(token)s, %(user)s, now() + %(lasts)s, %(address)s, %(browser)s, %(waits)s)
+        INSERT INTO sign_ins (token_hash, user_id, expires_at, address, browser, waits_for_code, is_multi_factor, confirmed_at)
+        VALUES (%(token)s, %(user)s, now() + %(lasts)s, %(address)s, %(browser)s, %(waits)s, %(factor)s,
+                coalesce(%(confirmed)s, now()))
         """,
         {
             "token": _hashed(token), "user": person.user_id, "lasts": CODE_MAY_TAKE if waits_for_code else LASTS,
             "address": address, "browser": browser[:300].replace("\0", ""), "waits": waits_for_code,
+            "factor": is_multi_factor, "confirmed": confirmed_at,
         },
     )  # fmt: skip
     if not waits_for_code:
@@ -68,7 +83,7 @@ def find(conn: Connection, token: str, *, idle_minutes: int) -> SignIn | None:
             SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights AS granted, s.sign_in_id, s.waits_for_code,
                    s.confirmed_at > now() - %(confirmed_for)s AS is_confirmed,
                    s.seen_at < now() - interval '1 minute' AS is_stale,
-                   f.secret IS NOT NULL AS has_second_factor
+                   f.secret IS NOT NULL AS has_second_factor, s.is_multi_factor
             FROM sign_ins AS s JOIN people AS p USING (user_id) JOIN roles AS r USING (role)
                  LEFT JOIN second_factors AS f USING (user_id)
             WHERE s.token_hash = %(token)s AND s.expires_at > now() AND p.removed_at IS NULL

@@ -10,7 +10,7 @@ from enum import StrEnum
 from psycopg import Connection
 from psycopg.rows import class_row
 
-from portal import second_factors
+from portal import oidc_links, second_factors
 from portal.people import OwnRight, short_name
 
 
@@ -99,6 +99,7 @@ def remove(conn: Connection, user_id: int) -> None:
     conn.execute("UPDATE people SET removed_at = now(), password_hash = '' WHERE user_id = %s", (user_id,))
     conn.execute("DELETE FROM sign_ins WHERE user_id = %s", (user_id,))
     conn.execute("DELETE FROM invitations WHERE user_id = %s", (user_id,))
+    oidc_links.unlink(conn, user_id)
     second_factors.remove(conn, user_id)
 
 

@@ -22,7 +22,7 @@ from portal.staff import Member
 staff_pages = Blueprint("staff", __name__, url_prefix="/people")
 log = logging.getLogger(__name__)
 
-USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,48}[a-z0-9])?")
+USERNAME = re.compile(r"[a-z0-9](?:[a-z0-9._@-]{0,48}[a-z0-9])?")
 LONGEST_NAME = 100
 NO_ROLE = "Choose a role: it decides what they may see and do."
 Done = TypeVar("Done")
@@ -175,7 +175,7 @@ def _roles() -> list[str]:
 def _problems(typed: Mapping[str, str]) -> dict[str, str]:
     problems = {}
     if not USERNAME.fullmatch(typed["username"]):
-        problems["username"] = "Letters a to z, digits, dots and dashes, up to 50, like asha.rao."
+        problems["username"] = "Letters a to z, digits, dots and dashes, up to 50, like asha.rao; or an e-mail address."
     if not 0 < len(typed["name"]) <= LONGEST_NAME or not typed["name"].isprintable():
         problems["name"] = "Type the name that the office knows them by."
     if typed["role"] not in _roles():

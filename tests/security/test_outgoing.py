@@ -28,6 +28,7 @@ from whatsapp_logs.errors import ConfigError, ProviderError
 ASKS = {
     "whatsapp_logs/twilio/gateway.py": "Twilio, at the address of the settings",
     "whatsapp_logs/self_test.py": "this portal, at PUBLIC_BASE_URL; redirects are told, not followed",
+    "portal/oidc_provider.py": "the OpenID provider of the settings and its endpoints; no redirect is followed",
     "portal/start": "this machine's own processes",
     "whatsapp_logs/twilio/simulator": "not Twilio, but what plays it: it is never asked where Twilio is",
 }
