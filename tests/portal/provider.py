@@ -111,6 +111,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.provider.authorize(dict(parse_qsl(parts.query))))
             self.end_headers()
+        elif parts.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/keys")
+            self.end_headers()
         elif parts.path == "/.well-known/openid-configuration":
             self._answer(200, self.provider.document())
         else:

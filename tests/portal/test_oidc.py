@@ -272,6 +272,15 @@ def test_a_provider_that_is_not_what_was_configured_is_not_asked_further(door: D
     assert "does not answer as it should" in said(browser, browser.get("/sign-in/oidc"))
 
 
+def test_no_redirect_is_followed_to_other_keys(door: Door) -> None:
+    door.invite("olga.moved")
+    door.provider.sits_there("60", preferred_username="olga.moved")
+    door.provider.discovery = {"jwks_uri": f"{door.provider.issuer}/moved"}
+    browser = door.browser()
+    assert "does not answer" in said(browser, door.come_in(browser))
+    assert door.provider.asked[-1] == "/moved"
+
+
 def test_a_provider_that_is_away_is_said_to_be_before_and_after_and_the_password_still_works(office: Office) -> None:
     with running_provider(PORTAL + CALLBACK_PATH) as provider:
         oidc = PortalConfig.from_env(ENV | {"OIDC_ISSUER": provider.issuer}).oidc
