@@ -13,7 +13,7 @@ from flask import Blueprint, Flask, current_app, redirect, request, session, url
 from werkzeug.wrappers import Response
 
 from portal import notes, oidc_links, sign_ins, throttle
-from portal.access import current_sign_in, my_sign_in, public, requires
+from portal.access import TOKEN, current_sign_in, my_sign_in, public, requires
 from portal.auth import TOO_MANY, address, go_on_with_second_factor
 from portal.database import database
 from portal.destination import destination
@@ -144,7 +144,7 @@ def _confirmed(begun: dict[str, Any], identity: Identity) -> Response:
             raise _Refused("That is not the account with which you sign in here.", "confirmation by somebody else")
         if (identity.authenticated_at or 0) < begun["at"] - _CLOCKS_DIFFER_S:
             raise _Refused(f"The answer of {_name()} does not say that it asked you just now.", "auth_time")
-        sign_ins.confirm(conn, mine.sign_in_id)
+        session[TOKEN] = sign_ins.confirm(conn, mine.sign_in_id)
     return redirect(begun["next"], 303)
 
 

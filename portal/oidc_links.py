@@ -24,7 +24,8 @@ def find(conn: Connection, issuer: str, subject: str) -> Person | None:
     with conn.cursor(row_factory=class_row(Person)) as cursor:
         return cursor.execute(
             """
-            SELECT p.user_id, p.username, p.name, p.role, p.timezone FROM oidc_links AS l JOIN people AS p USING (user_id)
+            SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights AS granted
+            FROM oidc_links AS l JOIN people AS p USING (user_id) JOIN roles AS r USING (role)
             WHERE l.issuer = %s AND l.subject = %s AND p.removed_at IS NULL
             """,
             (issuer, subject),
@@ -39,8 +40,9 @@ def link(conn: Connection, issuer: str, subject: str, names: Sequence[str]) -> P
     with conn.cursor(row_factory=class_row(Person)) as cursor:
         found = cursor.execute(
             """
-            SELECT user_id, username, name, role, timezone FROM people
-            WHERE username = ANY(%s) AND removed_at IS NULL FOR UPDATE
+            SELECT p.user_id, p.username, p.name, p.role, p.timezone, r.rights AS granted
+            FROM people AS p JOIN roles AS r USING (role)
+            WHERE p.username = ANY(%s) AND p.removed_at IS NULL FOR UPDATE OF p
             """,
             (list(names),),
         ).fetchall()
