@@ -196,3 +196,11 @@ def test_older_looks_are_a_page_further(service, logged, agent, compliance):
     assert link
     assert first.text.count('class="wl-what"') == 50
     assert compliance.get(unescape(link[1])).text.count('class="wl-what"') == 10
+
+
+@pytest.mark.parametrize("query", ["client=x", "client=99999999999999999999", "policy=x"])
+def test_an_id_that_nobody_can_have_is_no_look_at_anybody(service, signed_in, query):
+    admin = signed_in("administrator")
+    for path in ("/whatsapp_logs", "/whatsapp_logs/export", "/api/whatsapp/messages", "/api/whatsapp/export"):
+        assert admin.get(f"{path}?{query}").status_code == 400, path
+    assert looks(service) == []

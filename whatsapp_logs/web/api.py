@@ -116,8 +116,8 @@ def messages() -> Messages:
     limit, page = _whole_number("limit", 50, at_most=200), _whole_number("page", 1, at_most=_MAX_OLD_PAGE)
     here = asked()
     wanted = _with_phone(here.wanted)
-    looks.at_list(wanted)
     found = current.service().page(wanted, before=here.before, after=here.after, offset=(page - 1) * limit, limit=limit)
+    looks.at_list(wanted)  # of a client that there can be, and before anything is told
     return Messages(
         messages=[MessageRow.of(message, viewer=viewer()) for message in found.messages],
         next_cursor=found.older.encode() if found.older else None,

@@ -7,7 +7,7 @@ from itertools import chain
 
 from flask import Blueprint, Response, request, stream_with_context
 
-from whatsapp_logs.errors import InvalidInput
+from whatsapp_logs.errors import InvalidInput, WhatsAppLogsError
 from whatsapp_logs.export import CSV, XLSX, Reader
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.rights import Right
@@ -37,9 +37,13 @@ def download(wanted: MessageFilter) -> Response:
     form = request.args.get("format", "").strip().lower() or CSV
     if form not in MEDIA_TYPES:
         raise InvalidInput("format", "A file is csv or xlsx.")
-    looks.at_file(wanted, form=form)
     blocks = current.service().export(wanted, _reader(wanted), form=form)
     first = next(blocks)  # an error in it is a page, not a file
+    try:
+        looks.at_file(wanted, form=form)  # of a list that there can be, and before anything of it is given away
+    except WhatsAppLogsError:
+        blocks.close()
+        raise
     response = Response(stream_with_context(chain([first], blocks)), content_type=MEDIA_TYPES[form])
     response.call_on_close(blocks.close)  # whoever goes away, or asks for the headers only
     today = datetime.now(UTC).astimezone(wanted.zone).date()
