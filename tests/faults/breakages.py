@@ -213,7 +213,7 @@ BREAKAGES = (
     ),
     Breakage(
         21, "a portal's right is declared and not asked for", PORTAL_ACCESS,
-        "        if not person.may(access.right):", "        if not person:",
+        "    if not sign_in.person.may(right):", "    if not sign_in.person:",
         "tests/security/test_rights.py::*fault_21_each_role*",
     ),
     Breakage(
@@ -227,7 +227,7 @@ BREAKAGES = (
     ),
     Breakage(
         22, "the portal's forms need no token", PORTAL_ACCESS,
-        '    if request.method not in ("GET", "HEAD", "OPTIONS"):', "    if not request.method:",
+        "    if request.method not in READING:\n        _check_csrf()", "    if not request.method:\n        _check_csrf()",
         "tests/security/test_forgery.py::*fault_22_no_form*",
     ),
     Breakage(
@@ -270,7 +270,7 @@ BREAKAGES = (
         "tests/portal/test_sign_in.py::*fault_27_an_unknown*",
     ),
     Breakage(
-        27, "a sign-out forgets the cookie only", "portal/people.py",
+        27, "a sign-out forgets the cookie only", "portal/sign_ins.py",
         '"DELETE FROM sign_ins WHERE token_hash = %s"', '"DELETE FROM sign_ins WHERE false AND token_hash = %s"',
         "tests/portal/test_sign_in.py::*fault_27_signing_out*",
     ),
