@@ -117,6 +117,13 @@ CREATE TABLE whatsapp_logs.counts (
     CONSTRAINT counts_pkey PRIMARY KEY (day, direction, channel, message_type, status)
 );
 
+CREATE TABLE whatsapp_logs.erased_days (
+    message_type text NOT NULL,
+    day date NOT NULL,
+    n integer NOT NULL,
+    CONSTRAINT erased_days_pkey PRIMARY KEY (message_type, day)
+);
+
 CREATE TABLE whatsapp_logs.erasures (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -353,10 +360,9 @@ CREATE TABLE whatsapp_logs.refused_calls (
 
 CREATE TABLE whatsapp_logs.retention_rules (
     message_type text NOT NULL,
-    months integer NOT NULL,
+    months integer,
     set_by text NOT NULL,
     set_at timestamp with time zone DEFAULT now() NOT NULL,
-    erased_up_to timestamp with time zone,
     CONSTRAINT retention_rules_pkey PRIMARY KEY (message_type),
     CONSTRAINT retention_rules_months_check CHECK (((months >= 1) AND (months <= 600)))
 );
@@ -534,6 +540,10 @@ BEGIN
     WHERE a.address = ANY (places)
       AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.recipient = a.address AND m.direction = 'outbound')
       AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.sender = a.address AND m.direction = 'inbound');
+    INSERT INTO whatsapp_logs.erased_days AS e (message_type, day, n)
+    SELECT message_type, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM whatsapp_logs.messages WHERE id = ANY (chosen)
+    GROUP BY 1, 2 ORDER BY 1, 2  -- one order for all, so that nobody deadlocks
+    ON CONFLICT (message_type, day) DO UPDATE SET n = e.n + EXCLUDED.n;
     RETURN cardinality(chosen);
 END $function$;
 
@@ -694,7 +704,7 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA whatsapp_logs TO %I', wanted);
     FOR found IN SELECT oid, relname FROM pg_class WHERE relnamespace = 'whatsapp_logs'::regnamespace AND relkind IN ('r', 'p') LOOP
         allowed := CASE
-            WHEN found.relname IN ('migrations', 'granted_roles') THEN 'SELECT'
+            WHEN found.relname IN ('migrations', 'granted_roles', 'erased_days') THEN 'SELECT'
             WHEN found.relname IN ('status_events', 'accesses', 'erasures') THEN 'SELECT, INSERT'
             WHEN found.relname LIKE 'procrastinate%' OR found.relname IN (
                 'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests', 'phone_searches'

@@ -51,7 +51,7 @@ class Access(Look):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessFilter:
-    """Which looks a page shows. `client_id` and `number` mean all that may have shown that customer's messages."""
+    """Which looks a page shows. `client_id` means all that may have shown that client's messages."""
 
     person: str = ""
     acts: tuple[Act, ...] = ()

@@ -15,7 +15,6 @@ from whatsapp_logs.store import accesses, privacy
 log = logging.getLogger(__name__)
 
 _BATCH = 500  # messages of one transaction: sending and callbacks wait for none of them long
-KEEPS_FOR_GOOD = 600  # months
 
 Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
 
@@ -23,17 +22,18 @@ Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
 def run_retention(transactions: Transactions) -> int:
     """Erase what the rules let go, in batches; returns how many messages went. Begun again, it goes on where it was."""
     with transactions() as conn:
-        rules = [rule for rule in privacy.rules(conn) if rule.months < KEEPS_FOR_GOOD]
+        rules = privacy.rules(conn)
     total = 0
     for rule in rules:
         erased, held = 0, 0
-        after: tuple[datetime, int] | None = None
-        while True:
-            with transactions() as conn:
-                some, kept, after = privacy.erase_next(conn, rule, after=after, limit=_BATCH)
-            erased, held = erased + some, held + kept
-            if after is None:
-                break
+        with transactions() as conn:
+            days = privacy.days_due(conn, rule)
+        for day in days:
+            after: int | None = 0
+            while after is not None:
+                with transactions() as conn:
+                    some, kept, after = privacy.erase_next(conn, rule, day, after=after, limit=_BATCH)
+                erased, held = erased + some, held + kept
         if erased:
             with transactions() as conn:
                 privacy.note(

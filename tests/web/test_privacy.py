@@ -97,9 +97,31 @@ def test_more_than_a_batch_is_erased_to_the_last(service):
             (OLD,),  # all in one moment
         )
     service.set_retention("general", 1, set_by="anna")
-    service.run_retention()
-    service.run_retention()
+    assert service.run_retention() == 1234
     assert service.count(MessageFilter(phone="900")) == 0
+
+
+def test_what_ended_or_was_imported_after_its_night_goes_the_next_one(service, logged: Log):
+    logged("delivered", at=OLD)
+    waiting = service.send(Draft(to=NUMBER, body="still to be sent"))
+    with service.transaction() as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET created_at = %s WHERE id = %s", (OLD, waiting.id))
+    service.set_retention("general", 24, set_by="anna")
+    assert service.run_retention() == 1
+    told = StatusReport(provider_status="delivered", message_id=waiting.id, provider_id="SM" + "7" * 32)
+    service.record([told], source=Source.CALLBACK)
+    logged("read", at=OLD - timedelta(days=100))  # found at Twilio long after
+    assert service.run_retention() == 2
+    assert service.run_retention() == 0
+
+
+def test_what_is_kept_for_good_again_is_kept(service, logged: Log, admin: Person):
+    message = logged("delivered", at=OLD, body=TEXT)
+    for months in ("24", ""):
+        admin.post("/whatsapp_logs/privacy/retention", data={"type": "general", "months": months})
+    assert "Kept for good" in words(admin.get("/whatsapp_logs/privacy"))
+    assert service.run_retention() == 0
+    assert service.message(message.id).body == TEXT
 
 
 def test_a_person_is_erased_on_request_after_a_question(service, logged: Log, admin: Person, dsn):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date, datetime
 from typing import Any
 
 from psycopg import Connection
@@ -14,13 +14,12 @@ COUNT_LIMIT = 10_000  # of a rehearsal: more than these is "10 000+"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """How long a type's texts, numbers and documents are kept."""
+    """How long a type's texts, numbers and documents are kept; one that is kept for good has no rule."""
 
     message_type: str
     months: int
     set_by: str
     set_at: datetime
-    erased_up_to: datetime | None
     cutoff: datetime  # what is older goes tonight
 
 
@@ -60,12 +59,22 @@ class Due:
     is_exact: bool
 
 
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _IS_UNDER_WAY = "m.status IN ('scheduled', 'queued', 'sending')"
 _IS_HELD = "whatsapp_logs.is_held(m.client_id::text, m.policy_id::text)"
-_RULES = """
-    SELECT message_type, months, set_by, set_at, erased_up_to, now() - make_interval(months => months) AS cutoff
-    FROM whatsapp_logs.retention_rules"""
+# Days before the rule's last one that hold more than has been erased: held, imported, or still on its way when their night came.
+_DAYS = """
+    SELECT c.day FROM (
+        SELECT day, n FROM whatsapp_logs.counts WHERE message_type = %(type)s
+        UNION ALL SELECT day, n FROM whatsapp_logs.count_deltas WHERE message_type = %(type)s
+        UNION ALL SELECT day, -n FROM whatsapp_logs.erased_days WHERE message_type = %(type)s
+    ) AS c WHERE c.day <= (%(cutoff)s AT TIME ZONE 'UTC')::date GROUP BY c.day HAVING sum(c.n) > 0 ORDER BY c.day"""
+_OF_DAYS = f"""
+    SELECT near.* FROM ({_DAYS}) AS d
+    CROSS JOIN LATERAL (
+        SELECT * FROM whatsapp_logs.messages AS m
+        WHERE m.message_type = %(type)s AND m.erased_at IS NULL AND m.created_at < %(cutoff)s
+          AND m.created_at >= d.day::timestamp AT TIME ZONE 'UTC' AND m.created_at < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
+    ) AS near LIMIT %(limit)s"""  # noqa: S608 - words of ours; values are parameters
 _OF_CLIENT = """
     m.client_id = %(client)s
     OR (m.direction = 'outbound' AND m.recipient = ANY (%(numbers)s) AND m.client_id IS NULL)
@@ -75,22 +84,21 @@ _OF_CLIENT = """
 def rules(conn: Connection[Any]) -> list[Rule]:
     """All rules, by type."""
     with conn.cursor(row_factory=class_row(Rule)) as cursor:
-        return cursor.execute(f"{_RULES} ORDER BY message_type".encode()).fetchall()
+        return cursor.execute(
+            """
+            SELECT message_type, months, set_by, set_at, now() - make_interval(months => months) AS cutoff
+            FROM whatsapp_logs.retention_rules WHERE months IS NOT NULL ORDER BY message_type
+            """
+        ).fetchall()
 
 
 def set_rule(conn: Connection[Any], message_type: str, months: int | None, *, set_by: str) -> None:
     """Keep a type's contents for so long; None keeps them for good."""
-    if months is None:
-        conn.execute(
-            "UPDATE whatsapp_logs.retention_rules SET months = 600, set_by = %(by)s, set_at = now() WHERE message_type = %(type)s",
-            {"type": message_type, "by": set_by},
-        )
-        return
     conn.execute(
         """
         INSERT INTO whatsapp_logs.retention_rules AS r (message_type, months, set_by) VALUES (%(type)s, %(months)s, %(by)s)
-        ON CONFLICT (message_type) DO UPDATE
-        SET months = EXCLUDED.months, set_by = EXCLUDED.set_by, set_at = now() WHERE r.months <> EXCLUDED.months
+        ON CONFLICT (message_type) DO UPDATE SET months = EXCLUDED.months, set_by = EXCLUDED.set_by, set_at = now()
+        WHERE r.months IS DISTINCT FROM EXCLUDED.months
         """,
         {"type": message_type, "months": months, "by": set_by},
     )
@@ -98,15 +106,7 @@ def set_rule(conn: Connection[Any], message_type: str, months: int | None, *, se
 
 def due(conn: Connection[Any], rule: Rule) -> Due:
     """What the rule would erase now, and what it would not."""
-    return _counted(
-        conn,
-        """
-        SELECT * FROM whatsapp_logs.messages
-        WHERE message_type = %(type)s AND created_at < %(cutoff)s AND created_at >= %(from)s
-          AND erased_at IS NULL ORDER BY created_at LIMIT %(limit)s
-        """,
-        {"type": rule.message_type, "cutoff": rule.cutoff, "from": rule.erased_up_to or _BEGINNING},
-    )
+    return _counted(conn, _OF_DAYS, {"type": rule.message_type, "cutoff": rule.cutoff})
 
 
 def due_of_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> Due:
@@ -118,35 +118,26 @@ def due_of_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> 
     )
 
 
-def erase_next(
-    conn: Connection[Any], rule: Rule, *, after: tuple[datetime, int] | None, limit: int
-) -> tuple[int, int, tuple[datetime, int] | None]:
-    """Erase the next of what the rule lets go, oldest first: how many went, how many stay, and where to go on (None: that was all).
+def days_due(conn: Connection[Any], rule: Rule) -> list[date]:
+    """The days (UTC) that hold something which the rule would let go, oldest first; from daily counts, not from the messages."""
+    parameters = {"type": rule.message_type, "cutoff": rule.cutoff}
+    return [row[0] for row in conn.execute(_DAYS, parameters).fetchall()]
 
-    `after` is where the batch before ended; without one it begins where the rule's last night ended.
-    """
+
+def erase_next(conn: Connection[Any], rule: Rule, day: date, *, after: int, limit: int) -> tuple[int, int, int | None]:
+    """Erase the next messages of a day: how many went, how many stay, and the id to go on after (None: that was the day)."""
     rows = conn.execute(
         """
-        SELECT m.id, m.created_at, m.erased_at IS NULL FROM whatsapp_logs.messages AS m
-        WHERE m.message_type = %(type)s AND m.created_at < %(cutoff)s AND (m.created_at, m.id) > (%(at)s, %(id)s)
-        ORDER BY m.created_at, m.id LIMIT %(limit)s
+        SELECT m.id FROM whatsapp_logs.messages AS m
+        WHERE m.message_type = %(type)s AND m.erased_at IS NULL AND m.created_at < %(cutoff)s AND m.id > %(after)s
+          AND m.created_at >= %(day)s::timestamp AT TIME ZONE 'UTC' AND m.created_at < (%(day)s + 1)::timestamp AT TIME ZONE 'UTC'
+        ORDER BY m.id LIMIT %(limit)s
         """,
-        {
-            "type": rule.message_type,
-            "cutoff": rule.cutoff,
-            "at": after[0] if after else rule.erased_up_to or _BEGINNING,
-            "id": after[1] if after else 0,
-            "limit": limit,
-        },
+        {"type": rule.message_type, "cutoff": rule.cutoff, "day": day, "after": after, "limit": limit},
     ).fetchall()
-    ids = [row[0] for row in rows if row[2]]
+    ids = [row[0] for row in rows]
     erased = _erase(conn, ids, unlink=False)
-    goes_on = len(rows) == limit
-    conn.execute(
-        "UPDATE whatsapp_logs.retention_rules SET erased_up_to = %(up_to)s WHERE message_type = %(type)s",
-        {"up_to": rows[-1][1] if goes_on else rule.cutoff, "type": rule.message_type},
-    )
-    return erased, len(ids) - erased, (rows[-1][1], rows[-1][0]) if goes_on else None
+    return erased, len(ids) - erased, ids[-1] if len(ids) == limit else None
 
 
 def erase_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> int:
@@ -211,13 +202,11 @@ def place_hold(
 
 
 def lift_hold(conn: Connection[Any], hold_id: int, *, lifted_by: str) -> bool:
-    """End a hold; what it kept is looked at again by the rules. False when there is none."""
+    """End a hold; what it kept goes by its rule the next night. False when there is none."""
     done = conn.execute(
         "UPDATE whatsapp_logs.legal_holds SET lifted_by = %(by)s, lifted_at = now() WHERE id = %(id)s AND lifted_at IS NULL",
         {"id": hold_id, "by": lifted_by},
     )
-    if done.rowcount:
-        conn.execute("UPDATE whatsapp_logs.retention_rules SET erased_up_to = NULL")
     return done.rowcount > 0
 
 

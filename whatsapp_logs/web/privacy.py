@@ -9,7 +9,6 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import MessageFilter
-from whatsapp_logs.privacy import KEEPS_FOR_GOOD
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store.privacy import Due
 from whatsapp_logs.web import asking, current, format
@@ -101,7 +100,6 @@ def _render(whom: dict[str, str], **more: Any) -> str:
         holds=holds,
         erasures=service.erasures(),
         choices=_CHOICES,
-        for_good=KEEPS_FOR_GOOD,
         in_words=_words,
         max_reason=_MAX_REASON,
         clients=dict(extension.client_names(sorted(clients))) if clients else {},

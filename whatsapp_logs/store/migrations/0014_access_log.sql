@@ -25,7 +25,7 @@ COMMENT ON INDEX whatsapp_logs.accesses_exported IS 'Which exports may have held
 
 CREATE FUNCTION whatsapp_logs.keep_accesses() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'whatsapp_logs.accesses is append-only: % refused', TG_OP USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION '%.% is append-only: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
 END $$;
 CREATE TRIGGER keep_accesses BEFORE UPDATE OR DELETE ON whatsapp_logs.accesses
     FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_accesses();

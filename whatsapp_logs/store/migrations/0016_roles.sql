@@ -20,10 +20,10 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA whatsapp_logs TO %I', wanted);
     FOR found IN SELECT oid, relname FROM pg_class WHERE relnamespace = 'whatsapp_logs'::regnamespace AND relkind IN ('r', 'p') LOOP
         allowed := CASE
-            WHEN found.relname IN ('migrations', 'granted_roles') THEN 'SELECT'
-            WHEN found.relname IN ('status_events', 'accesses') THEN 'SELECT, INSERT'
+            WHEN found.relname IN ('migrations', 'granted_roles', 'erased_days') THEN 'SELECT'
+            WHEN found.relname IN ('status_events', 'accesses', 'erasures') THEN 'SELECT, INSERT'
             WHEN found.relname LIKE 'procrastinate%' OR found.relname IN (
-                'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests'
+                'count_deltas', 'counts', 'count_totals', 'rare_statuses', 'addresses', 'refused_calls', 'self_tests', 'phone_searches'
             ) THEN 'SELECT, INSERT, UPDATE, DELETE'
             ELSE 'SELECT, INSERT, UPDATE'
         END;
