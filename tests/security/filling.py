@@ -212,6 +212,19 @@ def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) 
         SELECT policy_id, 'offer.pdf', 'application/pdf', '%PDF-', sha256(policy_id::text::bytea), 'anna.admin' FROM policies
         """
     )
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.api_tokens (name, token_hash, rights, created_by, expires_at, last_used_at, last_used_from)
+        SELECT 'a', n::text::bytea, '{see the log}', 'a', now() + interval '1 day', now(), 'a' FROM generate_series(1, 24) AS n;
+        INSERT INTO whatsapp_logs.legal_holds (client_id, reason, placed_by)
+        SELECT client_id::text, 'a', 'a' FROM clients;
+        INSERT INTO whatsapp_logs.erasures (kind, what, reason, person, erased, held)
+        SELECT kind, 'a', 'a', 'a', 1, 1 FROM generate_series(1, 24), unnest(ARRAY['retention', 'request']) AS kind;
+        INSERT INTO whatsapp_logs.accesses (person, act, about, address)
+        SELECT 'a', act, '{"format": "a", "error_code": "a"}', 'a'
+        FROM generate_series(1, 8), unnest(ARRAY['opened', 'document', 'searched', 'listed', 'exported', 'access_log']) AS act;
+        """
+    )
     conn.execute("INSERT INTO whatsapp_logs.self_tests (nonce) VALUES ('abc')")
     conn.execute("INSERT INTO whatsapp_logs.refused_calls VALUES (%s, 'a', 'b', 1, now())", (datetime.now(UTC),))
 

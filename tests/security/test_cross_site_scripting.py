@@ -38,6 +38,8 @@ SHOWN = frozenset({
     "reconciliation_differences.ours", "reconciliation_differences.theirs", "reconciliation_differences.provider_id",
     "reconciliations.problem", "refreshes.problem", "people.name", "clients.name", "clients.phone", "clients.email",
     "clients.address", "policies.policy_number", "policies.insurer", "policies.insured", "roles.changed_by",
+    "api_tokens.name", "api_tokens.created_by", "api_tokens.last_used_from", "legal_holds.reason", "legal_holds.placed_by",
+    "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
