@@ -94,6 +94,7 @@ class Place:
         with psycopg.connect(self.server.dsn, autocommit=True) as admin:
             if admin.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None:
                 with contextlib.suppress(SchemaMismatch):  # made by other files than these: it is made anew
+                    portal_migrate.apply(dsn)
                     migrate.apply(dsn)
                     return dsn
                 admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
