@@ -88,6 +88,7 @@ def env(config: Config, office_dsn: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "TWILIO_WHATSAPP_FROM": config.twilio_whatsapp_from,
         "TWILIO_API_BASE_URL": config.twilio_api_base_url,
         "PUBLIC_BASE_URL": config.public_base_url,
+        "TWILIO_TEMPLATE_POLICY_DOCUMENT": config.templates["policy_document"],
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -26,6 +26,7 @@ _PATIENCE_S = 30
 def worker_process(config: Config, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m whatsapp_logs worker` on the test's database; what it says is in `worker.log`."""
     env = {
+        "GATE_OFF": "window",
         "DATABASE_URL": config.database_url,
         "SECRET_KEY": config.secret_key,
         "TWILIO_ACCOUNT_SID": config.twilio_account_sid,

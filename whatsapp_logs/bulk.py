@@ -10,10 +10,10 @@ from typing import Any
 
 from psycopg import Connection
 
-from whatsapp_logs import track
+from whatsapp_logs import gate, track
 from whatsapp_logs.config import Config
-from whatsapp_logs.message import Draft, Source, StatusReport
-from whatsapp_logs.send import checked, columns, known_to_the_portal, uncarried
+from whatsapp_logs.message import Draft, Source
+from whatsapp_logs.send import columns, known_to_the_portal, refused, timed, uncarried
 from whatsapp_logs.store import media, messages, queue
 from whatsapp_logs.store.pool import atomic
 
@@ -36,7 +36,7 @@ def queue_messages(
         first = {draft.request_key or place: place for place, draft in reversed(list(enumerate(drafts)))}
         new = [n for n, id_ in enumerate(ids) if id_ is None and first[drafts[n].request_key or n] == n]
         if new:
-            written = _write(conn, [drafts[place] for place in new], config=config, now=now or datetime.now(UTC))
+            written = _write(conn, [timed(drafts[place]) for place in new], config=config, now=now or datetime.now(UTC))
             for place, id_ in zip(new, written, strict=True):
                 ids[place] = id_
         if None in ids:  # a draft is here twice, or somebody else has asked the same in this very moment
@@ -46,25 +46,24 @@ def queue_messages(
 
 def _write(conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime) -> list[int | None]:
     """Rows, events and jobs of new drafts; None for one whose request_key is known after all."""
-    looked_at = [checked(draft, config) for draft in drafts]
+    verdicts = gate.examine(conn, drafts, config=config, now=now)
     rows = [
-        columns(draft, recipient, config=config, media_id=_document(conn, draft, config), now=now)
-        for draft, (recipient, _) in zip(drafts, looked_at, strict=True)
+        columns(draft, verdict, config=config, media_id=_document(conn, draft, config), now=now)
+        for draft, verdict in zip(drafts, verdicts, strict=True)
     ]
     with known_to_the_portal():
         ids = messages.insert_many(conn, rows)
-    refused, due = [], defaultdict(list)
-    for id_, draft, (_, problem) in zip(ids, drafts, looked_at, strict=True):
-        if id_ is not None and problem is not None:
-            code, text = problem
-            refused.append(StatusReport(provider_status="failed", message_id=id_, error_code=code, error_message=text))
+    stopped, due = [], defaultdict(list)
+    for id_, draft, verdict in zip(ids, drafts, verdicts, strict=True):
+        if id_ is not None and verdict.refusal is not None:
+            stopped.append(refused(id_, verdict.refusal))
         elif id_ is not None:
             due[draft.send_at].append(id_)
-    track.record(conn, refused, source=Source.SEND, now=now)
+    track.record(conn, stopped, source=Source.SEND, now=now)
     for send_at, waiting in due.items():
         together = [waiting[begin : begin + _TOGETHER] for begin in range(0, len(waiting), _TOGETHER)]
         queue.defer_many(conn, "deliver", [{"ids": some} for some in together], at=send_at)
-    log.info("%s messages queued, %s refused", sum(map(len, due.values())), len(refused))
+    log.info("%s messages queued, %s refused", sum(map(len, due.values())), len(stopped))
     return ids
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -19,6 +20,9 @@ TWILIO_API = "https://api.twilio.com"
 _TRANSACTION_POOLER_PORT = 6543  # Supabase's transaction pooler: no prepared statements, no session settings
 _TEMPLATE_PREFIX = "TWILIO_TEMPLATE_"
 _SID_LENGTH = 34
+
+# The rules of the gate that an office with checks of its own may leave out. Consent is none of them.
+GATE_RULES = frozenset({"window", "template", "variables", "duplicate", "frequency", "quiet_hours", "sender_limit"})
 
 # Settings that may stand in a file of their own, as Docker, Kubernetes and systemd hand secrets over.
 SECRETS = (
@@ -68,6 +72,11 @@ class Config:
     alarm_callback_silence_minutes: int = 10
     alarm_parked_age_minutes: int = 60
     alarm_refused_calls_per_hour: int = 1
+    gate_off: frozenset[str] = frozenset()
+    quiet_hours: tuple[time, time] | None = (time(21), time(8))
+    frequency_cap: int = 10
+    daily_customers: int = 0
+    marketing_needs_opt_in: bool = True
 
     @property
     def twilio_configured(self) -> bool:
@@ -120,6 +129,11 @@ class Config:
             alarm_callback_silence_minutes=_whole_number(env, "ALARM_CALLBACK_SILENCE_MINUTES", 10, problems),
             alarm_parked_age_minutes=_whole_number(env, "ALARM_PARKED_AGE_MINUTES", 60, problems),
             alarm_refused_calls_per_hour=_whole_number(env, "ALARM_REFUSED_CALLS_PER_HOUR", 1, problems),
+            gate_off=frozenset(_given(env, "GATE_OFF").lower().replace(",", " ").split()),
+            quiet_hours=_quiet_hours(_given(env, "QUIET_HOURS"), problems),
+            frequency_cap=_limit(env, "FREQUENCY_CAP", 10, problems),
+            daily_customers=_limit(env, "DAILY_CUSTOMERS", 0, problems),
+            marketing_needs_opt_in=_given(env, "MARKETING_NEEDS_OPT_IN").lower() not in ("0", "false", "no", "off"),
         )
         problems += _problems_of(config)
         if problems:
@@ -167,6 +181,21 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, problems: lis
     return int(text)
 
 
+def _limit(env: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
+    """A whole number above 0, or the word `none`, which is 0 here: no limit."""
+    return 0 if _given(env, name).lower() == "none" else _whole_number(env, name, default, problems)
+
+
+def _quiet_hours(text: str, problems: list[str]) -> tuple[time, time] | None:
+    if text.lower() == "none":
+        return None
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)", text or "21:00-08:00")
+    if match is None or match.group(1, 2) == match.group(3, 4):
+        problems.append(f"QUIET_HOURS is {text!r}: write two times like 21:00-08:00, or none.")
+        return None
+    return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+
+
 def _whatsapp_address(text: str) -> str:
     return f"whatsapp:{text}" if text.startswith("+") else text
 
@@ -194,6 +223,7 @@ def _problems_of(config: Config) -> list[str]:
         *_twilio_problems(config),
         *_public_problems(config),
         *_display_problems(config),
+        *_gate_problems(config),
     ]
 
 
@@ -243,7 +273,7 @@ def _public_problems(config: Config) -> list[str]:
     problems = []
     if "_" in url.hostname:
         problems.append("PUBLIC_BASE_URL has an underscore in its host name; Twilio refuses such callback addresses.")
-    if config.twilio_configured and not config.simulated and not _is_public(url.hostname):
+    if config.twilio_configured and not config.simulated and not is_public(url.hostname):
         problems.append(
             "PUBLIC_BASE_URL is this machine's or a private network's address: Twilio cannot call it back. "
             "Give the public https address."
@@ -253,7 +283,7 @@ def _public_problems(config: Config) -> list[str]:
     return problems
 
 
-def _is_public(host: str) -> bool:
+def is_public(host: str) -> bool:
     """Whether the host is one that the internet knows: a name, or an address of no private or special range."""
     name = host.rstrip(".")
     if name.rpartition(".")[2] == "localhost":
@@ -278,3 +308,10 @@ def _display_problems(config: Config) -> list[str]:
     if config.default_region not in phonenumbers.SUPPORTED_REGIONS:
         problems.append(f"DEFAULT_REGION {config.default_region!r} is not a country: write two letters like GB.")
     return problems
+
+
+def _gate_problems(config: Config) -> list[str]:
+    unknown = sorted(config.gate_off - GATE_RULES)
+    if not unknown:
+        return []
+    return [f"GATE_OFF names {', '.join(unknown)}: it takes {', '.join(sorted(GATE_RULES))}."]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -62,6 +62,18 @@ ERASED = "erased"  # in the place of the number of a message whose content was e
 NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
 
 
+class Path(StrEnum):
+    """By which way a message leaves. Each has its own answer to what the gate finds; see `gate.OUTCOMES`."""
+
+    SINGLE = "single"  # one message that a person or the portal's code asks for
+    REPLY = "reply"  # a person answers within a conversation
+    BOT = "bot"  # the bot answers what a customer has just written
+    AGAIN = "again"  # a failed message's content once more
+    SCHEDULED = "scheduled"  # asked for now, to leave at a set time
+    CAMPAIGN = "campaign"  # one of many of a campaign
+    RENEWAL = "renewal"  # a rule's reminder, asked for by nobody in particular
+
+
 class Source(StrEnum):
     """Where a status event came from."""
 
@@ -101,6 +113,8 @@ class Draft:
 
     `to` takes a number in any form; `body` is the text as the recipient will read it (with a template: the rendered text).
     `request_key` makes asking twice the same as asking once: the second call returns the first one's message.
+    `confirmed` are doubts of the gate (`gate.Rule`) that a person has seen and answered with "send it all the same".
+    `timezone` is the recipient's (an IANA name) where it is known better than their number tells.
     """
 
     to: str
@@ -115,6 +129,10 @@ class Draft:
     request_key: str | None = None
     send_at: datetime | None = None
     resend_of: int | None = None
+    path: Path = Path.SINGLE
+    confirmed: frozenset[str] = frozenset()
+    timezone: str | None = None
+    campaign_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +180,11 @@ class Message:
     created_at: datetime
     updated_at: datetime
     erased_at: datetime | None = None
+    path: str = Path.SINGLE
+    confirmed: Sequence[str] | None = None
+    timezone: str | None = None
+    template_version_id: int | None = None
+    campaign_id: int | None = None
 
     @property
     def is_unconfirmed(self) -> bool:

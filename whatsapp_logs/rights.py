@@ -16,6 +16,9 @@ class Right(StrEnum):
     TEXTS = "see message texts and documents"
     REFRESH = "refresh statuses"
     SEND = "send messages"
+    TEMPLATES = "manage message templates"
+    CAMPAIGNS = "prepare campaigns"
+    RELEASE = "release campaigns"
     EXPORT = "export the log"
     ACCESS_LOG = "see who has looked at what"
     ADMINISTER = "administer the log"
@@ -24,7 +27,7 @@ class Right(StrEnum):
 ROLES: Mapping[str, frozenset[Right]] = MappingProxyType(
     {
         "administrator": frozenset(Right),
-        "agent": frozenset({Right.SEE, Right.NUMBERS, Right.TEXTS, Right.REFRESH, Right.SEND}),
+        "agent": frozenset({Right.SEE, Right.NUMBERS, Right.TEXTS, Right.REFRESH, Right.SEND, Right.CAMPAIGNS}),
         # Taking thousands of people's data away in a file is no part of an agent's day.
         "compliance": frozenset({Right.SEE, Right.NUMBERS, Right.TEXTS, Right.EXPORT, Right.ACCESS_LOG}),
         "viewer": frozenset({Right.SEE}),

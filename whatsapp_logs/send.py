@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -15,13 +15,24 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import links, phone, track
+from whatsapp_logs import gate, links, phone, track
 from whatsapp_logs.channels import whatsapp
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed, NotSent, Refused, Unconfirmed
-from whatsapp_logs.message import FAILURES, GENERAL, Draft, Message, Outgoing, Source, Status, StatusReport, Template
-from whatsapp_logs.store import handover, media, messages, queue, related, status_events
+from whatsapp_logs.message import (
+    FAILURES,
+    GENERAL,
+    Draft,
+    Message,
+    Outgoing,
+    Path,
+    Source,
+    Status,
+    StatusReport,
+    Template,
+)
+from whatsapp_logs.store import contacts, handover, media, messages, queue, related, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -43,26 +54,39 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
     A draft that cannot be sent becomes a row too: failed, with the reason. Raises InvalidInput for an unknown client or policy.
     """
     now = now or datetime.now(UTC)
-    recipient, problem = checked(draft, config)
+    draft = timed(draft)
     with atomic(conn):
         earlier = _asked_before(conn, draft)
         if earlier is not None:
             return earlier
+        _hold_recipient(conn, draft, config)
+        (verdict,) = gate.examine(conn, [draft], config=config, now=now)
+        recipient, refusal = verdict.recipient, verdict.refusal
         # For a wrong number too: once it has been corrected, the message is sent again with its document.
         media_id = media.insert(conn, draft.media) if draft.media and not uncarried(draft, config) else None
-        message_id = _insert(conn, draft, recipient, config=config, media_id=media_id, now=now)
+        message_id = _insert(conn, draft, verdict, config=config, media_id=media_id, now=now)
         if message_id is None:  # somebody else asked the same in this very moment, and has committed first
             return _there(_asked_before(conn, draft))
         track.record(conn, [StatusReport(provider_status="queued", message_id=message_id)], source=Source.SEND, now=now)
-        if problem is not None:
-            code, text = problem
-            refusal = StatusReport(provider_status="failed", message_id=message_id, error_code=code, error_message=text)
-            track.record(conn, [refusal], source=Source.SEND, now=now)
-            log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), code)
+        if refusal is not None:
+            track.record(conn, [refused(message_id, refusal)], source=Source.SEND, now=now)
+            log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), refusal.code)
         else:
             queue.defer(conn, "deliver", at=draft.send_at, ids=[message_id])
             log.info("message %s to %s queued by %s", message_id, phone.masked(recipient), draft.created_by)
         return _known(conn, message_id)
+
+
+def timed(draft: Draft) -> Draft:
+    """The draft by its way: a single message with a time to come is a scheduled one."""
+    return replace(draft, path=Path.SCHEDULED) if draft.send_at is not None and draft.path is Path.SINGLE else draft
+
+
+def refused(message_id: int, finding: gate.Finding) -> StatusReport:
+    """What stands in the log of a message that the gate has stopped."""
+    return StatusReport(
+        provider_status="failed", message_id=message_id, error_code=finding.code, error_message=finding.text
+    )
 
 
 def may_send_again(message: Message) -> bool:
@@ -77,7 +101,14 @@ def may_send_again(message: Message) -> bool:
 
 
 def send_again(
-    conn: Connection[Any], message: Message, *, created_by: str, request_key: str, config: Config, to: str | None = None
+    conn: Connection[Any],
+    message: Message,
+    *,
+    created_by: str,
+    request_key: str,
+    config: Config,
+    to: str | None = None,
+    confirmed: frozenset[str] = frozenset(),
 ) -> Message:
     """Queue a failed message's content as a new message; raises InvalidInput for one that arrived, or still may.
 
@@ -113,22 +144,23 @@ def send_again(
         created_by=created_by,
         request_key=request_key,
         resend_of=message.id,
+        path=Path.AGAIN,
+        confirmed=frozenset(message.confirmed or ()) | confirmed,
+        timezone=message.timezone,
     )
     return queue_message(conn, draft, config=config)
 
 
 def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:
-    """Claim each of these messages and hand it over: claim → commit → hand over → record. No connection is held meanwhile.
+    """Claim each of these messages and hand it over: claim → gate → commit → hand over → record. No connection is held meanwhile.
 
     Each is claimed in its turn: a claim without an outcome means a hand-over that was cut short, never one that was not begun.
     """
     for message_id in ids:
         with transactions() as conn:
-            if not handover.claim(conn, message_id, now=datetime.now(UTC)):
-                continue
-            message = _known(conn, message_id)
-            outgoing = _outgoing(message, messages.media_variable(conn, message_id), config=config)
-        _hand_over(transactions, gateway, message, outgoing)
+            cleared = _claim(conn, message_id, config=config, now=datetime.now(UTC))
+        if cleared is not None:
+            _hand_over(transactions, gateway, cleared)
 
 
 def record_sent(
@@ -172,8 +204,8 @@ def record_sent(
             known = messages.by_provider_id(conn, message_sid)
             if known is not None:
                 return known
-            address = _address(to, config)
-            message_id = _there(_insert(conn, draft, address, config=config, media_id=None, now=at, claimed_at=at))
+            sent_to = gate.Verdict(recipient=_address(to, config))
+            message_id = _there(_insert(conn, draft, sent_to, config=config, media_id=None, now=at, claimed_at=at))
             report = StatusReport(
                 provider_status=status, provider_id=message_sid, message_id=message_id, happened_at=created_at
             )
@@ -194,9 +226,38 @@ def rescue(conn: Connection[Any], *, now: datetime | None = None) -> list[int]:
     return handover.waiting(conn, now=now, quiet_s=30, limit=500)
 
 
-def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, outgoing: Outgoing) -> None:
+@dataclass(frozen=True, slots=True)
+class _Cleared:
+    """A claimed message that the gate lets through at this moment; only `_claim` makes one, and only one is handed over."""
+
+    message: Message
+    outgoing: Outgoing
+    begins_conversation: bool
+
+
+def _claim(conn: Connection[Any], message_id: int, *, config: Config, now: datetime) -> _Cleared | None:
+    """Claim the message and ask the gate; None when it is not to be handed over, or not now. Why is written down."""
+    if not handover.claim(conn, message_id, now=now):
+        return None
+    message, media_variable = _known(conn, message_id), messages.media_variable(conn, message_id)
+    verdict = gate.examine_claimed(conn, message, media_variable=media_variable, config=config, now=now)
+    if verdict.refusal is not None:
+        handover.withdraw(conn, message_id)
+        track.record(conn, [refused(message_id, verdict.refusal)], source=Source.SEND, now=now)
+        log.info("message %s refused at the last moment: %s", message_id, verdict.refusal.code)
+        return None
+    if verdict.waits is not None and verdict.waits.until is not None:
+        handover.withdraw(conn, message_id)
+        _release(conn, message_id=message_id, reason=verdict.waits.text, retry_at=verdict.waits.until)
+        log.info("message %s waits until %s: %s", message_id, verdict.waits.until, verdict.waits.code)
+        return None
+    return _Cleared(message, _outgoing(message, media_variable, config=config), verdict.window_until is None)
+
+
+def _hand_over(transactions: Transactions, gateway: Gateway, cleared: _Cleared) -> None:
+    message = cleared.message
     try:
-        accepted = gateway.send(outgoing)
+        accepted = gateway.send(cleared.outgoing)
     except NotSent as error:
         _wait_or_give_up(transactions, message, error)
     except Unconfirmed as error:
@@ -212,12 +273,19 @@ def _hand_over(transactions: Transactions, gateway: Gateway, message: Message, o
         )
     else:
         handed_over = StatusReport(provider_status="sending", provider_id=accepted.provider_id, message_id=message.id)
-        _record(transactions, accepted, handed_over)
+        _write_down(transactions, partial(_record_accepted, reports=(accepted, handed_over), cleared=cleared))
         log.info("message %s handed over as %s (%s)", message.id, accepted.provider_id, accepted.provider_status)
 
 
 def _record(transactions: Transactions, *reports: StatusReport) -> None:
     _write_down(transactions, partial(track.record, reports=reports, source=Source.SEND))
+
+
+def _record_accepted(conn: Connection[Any], *, reports: Sequence[StatusReport], cleared: _Cleared) -> None:
+    track.record(conn, reports, source=Source.SEND)
+    message = cleared.message
+    if cleared.begins_conversation and message.sender:
+        contacts.wrote_first(conn, message.recipient, our_number=message.sender, at=datetime.now(UTC))
 
 
 def _mark_unconfirmed(conn: Connection[Any], *, message_id: int, reason: str) -> None:
@@ -262,13 +330,9 @@ def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSen
     _write_down(transactions, partial(_release, message_id=message.id, reason=str(error), retry_at=retry_at))
 
 
-def checked(draft: Draft, config: Config) -> tuple[str, tuple[str, str] | None]:
-    """The recipient's address and, where the draft cannot be sent, the code and sentence that say why."""
-    try:
-        recipient = phone.to_address(draft.to, region=config.default_region)
-    except InvalidInput as error:
-        return draft.to.strip()[:100] or "(none)", ("invalid_number", error.reason)
-    return recipient, uncarried(draft, config)
+def _hold_recipient(conn: Connection[Any], draft: Draft, config: Config) -> None:
+    """Have everybody else who writes to this recipient now wait: of two equal messages the second one sees the first."""
+    handover.hold_drafts(conn, gate.address_of(draft, config)[0])
 
 
 def uncarried(draft: Draft, config: Config) -> tuple[str, str] | None:
@@ -287,24 +351,26 @@ def _address(text: str, config: Config) -> str:
 def _insert(
     conn: Connection[Any],
     draft: Draft,
-    recipient: str,
+    verdict: gate.Verdict,
     *,
     config: Config,
     media_id: str | None,
     now: datetime,
     claimed_at: datetime | None = None,
 ) -> int | None:
-    row = columns(draft, recipient, config=config, media_id=media_id, now=now)
+    row = columns(draft, verdict, config=config, media_id=media_id, now=now)
     with known_to_the_portal():
         return messages.insert(conn, **row, claimed_at=claimed_at)
 
 
-def columns(draft: Draft, recipient: str, *, config: Config, media_id: str | None, now: datetime) -> dict[str, Any]:
+def columns(
+    draft: Draft, verdict: gate.Verdict, *, config: Config, media_id: str | None, now: datetime
+) -> dict[str, Any]:
     """The draft as columns of `messages`."""
     template = draft.template
     return {
         "message_type": _NOT_OF_A_TYPE.sub("_", draft.message_type)[:_MAX_TYPE] or GENERAL,
-        "recipient": recipient,
+        "recipient": verdict.recipient,
         "sender": config.sender or None,
         "body": draft.body,
         "media_url": draft.media_url,
@@ -320,6 +386,11 @@ def columns(draft: Draft, recipient: str, *, config: Config, media_id: str | Non
         "send_at": draft.send_at,
         "resend_of": draft.resend_of,
         "created_at": now,
+        "path": draft.path.value,
+        "confirmed": sorted(draft.confirmed) or None,
+        "timezone": draft.timezone,
+        "template_version_id": verdict.template.id if verdict.template else None,
+        "campaign_id": draft.campaign_id,
     }
 
 

@@ -17,8 +17,10 @@ from whatsapp_logs import (
     api_tokens,
     bulk,
     export,
+    gate,
     overview,
     privacy,
+    receive,
     reconcile,
     refresh,
     self_test,
@@ -51,7 +53,6 @@ from whatsapp_logs.store import (
     counts,
     handover,
     health,
-    inbound,
     media,
     messages,
     migrate,
@@ -111,6 +112,17 @@ class WhatsAppService:
         sid = self.config.templates.get(name)
         return None if sid is None else Template(sid=sid, name=name, variables=variables, media_variable=media_variable)
 
+    def preview(self, draft: Draft) -> gate.Verdict:
+        """What the gate would say of this draft now: the same that `send` acts on."""
+        return self.preview_many([draft])[0]
+
+    def preview_many(self, drafts: Sequence[Draft]) -> list[gate.Verdict]:
+        """The same of many, in their order."""
+        with self.database.reading() as conn:
+            return gate.examine(
+                conn, [send.timed(draft) for draft in drafts], config=self.config, now=datetime.now(UTC)
+            )
+
     def send(self, draft: Draft, *, conn: Connection[Any] | None = None) -> Message:
         """Write the message down and have it sent; returns at once. A draft that cannot be sent is a row that says why."""
         if conn is not None:
@@ -125,7 +137,15 @@ class WhatsAppService:
         with self.transaction() as own:
             return bulk.queue_messages(own, drafts, config=self.config)
 
-    def send_again(self, message_id: int, *, created_by: str, request_key: str, to: str | None = None) -> Message:
+    def send_again(
+        self,
+        message_id: int,
+        *,
+        created_by: str,
+        request_key: str,
+        to: str | None = None,
+        confirmed: frozenset[str] = frozenset(),
+    ) -> Message:
         """Send a failed message once more, as a new one; asked twice with one key, the first one's. See `send.send_again`."""
         with self.transaction() as conn:
             return send.send_again(
@@ -135,6 +155,7 @@ class WhatsAppService:
                 request_key=request_key,
                 config=self.config,
                 to=to,
+                confirmed=confirmed,
             )
 
     def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:
@@ -164,7 +185,7 @@ class WhatsAppService:
     def receive(self, received: Inbound) -> int:
         """Write a customer's message down; returns its id. Told twice, it is one row."""
         with self.transaction() as conn:
-            return inbound.insert(conn, received, now=datetime.now(UTC))
+            return receive.receive(conn, received, now=datetime.now(UTC))
 
     # --- asking the provider ---
 

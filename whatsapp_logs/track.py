@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from whatsapp_logs import ledger
 from whatsapp_logs.message import Recorded, Source, StatusReport
 from whatsapp_logs.store import status_events
 
@@ -25,6 +26,7 @@ def record(
     if not reports:
         return []
     recorded = status_events.record(conn, reports, source=source, now=now or datetime.now(UTC))
+    ledger.learn(conn, reports)
     for report, outcome in zip(reports, recorded, strict=True):
         if outcome.is_new and report.status is None:
             log.warning(

@@ -23,6 +23,7 @@ from portal.app import create_app
 from portal.config import PortalConfig
 from tests.postgres_keeper import APP_ROLE
 from whatsapp_logs import Config, Message, MessageFilter, WhatsAppService
+from whatsapp_logs.config import GATE_RULES
 
 COOKIE = "portal_session"
 SECRET_KEY = "a secret key of the portal's tests"
@@ -96,6 +97,7 @@ def office(new_database: Callable[[], str]) -> Iterator[Office]:
             twilio_auth_token="test-token-0002",
             twilio_whatsapp_from="whatsapp:+15550100100",
             twilio_api_base_url="http://127.0.0.1:9",  # nothing listens there: these tests only queue
+            gate_off=GATE_RULES,
             templates={"policy_document": "HX" + "1" * 32, "renewal_reminder": "HX" + "2" * 32},
         )
     )

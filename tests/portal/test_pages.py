@@ -71,7 +71,9 @@ def test_renewals_show_who_was_reminded_when_and_how_that_went(office: Office, b
     (policy_id,) = office.row(
         """
         SELECT p.policy_id FROM policies AS p WHERE p.status = 'active' AND p.ends_on BETWEEN current_date + 1 AND current_date + 29
-          AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.policy_id = p.policy_id) LIMIT 1
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.policy_id = p.policy_id)
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.consent_events AS e JOIN clients AS c ON c.phone = e.address
+                          WHERE c.client_id = p.client_id) LIMIT 1
         """
     )
     row = rf"/policies/{policy_id}\".*?</tr>"

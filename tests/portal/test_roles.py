@@ -398,11 +398,11 @@ def test_every_change_of_roles_is_written_down_for_good(office: Office, browser:
         assert (made.role, made.before, made.after, made.changed_by) == ("desk", None, ["see"], "anna.admin")
         assert (gone.role, gone.before, gone.after) == ("desk", ["see"], None)
         assert (changed.role, changed.given) == ("agent", {"export"})
-        assert changed.taken == {"numbers", "refresh", "send", "edit_clients"}
+        assert changed.taken == {"numbers", "refresh", "send", "campaigns", "edit_clients"}
     page = anna.get("/roles/").text
     assert (
         "May now export the log; may no longer see full phone numbers, refresh statuses, send messages, "
-        "correct clients&#39; contact details"
+        "prepare campaigns, correct clients&#39; contact details"
     ) in page
     for sql in ("UPDATE role_changes SET role = 'x'", "DELETE FROM role_changes", "TRUNCATE role_changes"):
         with psycopg.connect(office.dsn) as owner, pytest.raises(psycopg.errors.RaiseException):

@@ -19,6 +19,7 @@ from portal.config import PortalConfig
 from tests.portal.conftest import COOKIE, Browser
 from tests.postgres_keeper import APP_ROLE
 from whatsapp_logs import Config, WhatsAppService
+from whatsapp_logs.config import GATE_RULES
 
 ACCOUNT_SID, AUTH_TOKEN = "AC" + "c" * 32, "test-token-0003"
 OUR_NUMBER = "+15550100100"
@@ -80,6 +81,7 @@ def opened(dsn: str, *, twilio: str = "http://127.0.0.1:9") -> Iterator[Target]:
             twilio_whatsapp_from=f"whatsapp:{OUR_NUMBER}",
             twilio_api_base_url=twilio,
             public_base_url=PUBLIC_BASE_URL,
+            gate_off=GATE_RULES,
             templates={"policy_document": "HX" + "1" * 32, "general_notice": "HX" + "3" * 32},
             metrics_token="a token for the metrics",
         )

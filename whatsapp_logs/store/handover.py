@@ -39,6 +39,19 @@ def release(conn: Connection[Any], message_id: int, *, reason: str, retry_at: da
     )
 
 
+def withdraw(conn: Connection[Any], message_id: int) -> None:
+    """Undo a claim of this transaction's: nothing is handed over after all."""
+    conn.execute(
+        "UPDATE whatsapp_logs.messages SET claimed_at = NULL, attempts = attempts - 1 WHERE id = %(id)s",
+        {"id": message_id},
+    )
+
+
+def hold_drafts(conn: Connection[Any], recipient: str) -> None:
+    """Have everybody else who queues a single message to this recipient wait for this transaction."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('draft ' || %(to)s, 0))", {"to": recipient})
+
+
 def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, now: datetime) -> None:
     """The provider's answer was lost: these may have been sent, and must be looked up before anybody sends again."""
     conn.execute(

@@ -21,12 +21,14 @@ COLUMNS = """
     m.provider, m.provider_id, m.error_code, m.error_message, m.price, m.price_unit, m.num_segments,
     m.policy_id::text AS policy_id, m.client_id::text AS client_id, m.created_by, m.request_key, m.send_at, m.claimed_at,
     m.unconfirmed_at, m.attempts, m.retry_at, m.wait_reason, m.sent_at, m.delivered_at, m.read_at, m.failed_at,
-    m.last_status_check, m.resend_of, m.created_at, m.updated_at, m.erased_at"""
+    m.last_status_check, m.resend_of, m.created_at, m.updated_at, m.erased_at, m.path, m.confirmed,
+    m.timezone, m.template_version_id, m.campaign_id"""
 _SOURCE = "whatsapp_logs.messages AS m LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id"
 _INSERT_COLUMNS = (
     "direction", "message_type", "recipient", "sender", "body", "media_url", "media_id", "template_sid", "template_name",
     "media_variable", "variables", "provider_id", "created_by", "request_key", "send_at", "claimed_at", "resend_of",
-    "policy_id", "client_id", "created_at", "status",
+    "policy_id", "client_id", "created_at", "status", "path", "confirmed", "timezone", "template_version_id",
+    "campaign_id",
 )  # fmt: skip
 _STATUSES = {status.value: status for status in Status}
 _NEXT_IDS = """
