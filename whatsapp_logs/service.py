@@ -18,7 +18,9 @@ from whatsapp_logs import (
     bulk,
     export,
     gate,
+    ledger,
     overview,
+    phone,
     privacy,
     receive,
     reconcile,
@@ -32,6 +34,7 @@ from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.api_tokens import ApiToken
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
+from whatsapp_logs.consent import ConsentEvent
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.gathering import Gathering
@@ -50,6 +53,7 @@ from whatsapp_logs.message import (
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store import (
     accesses,
+    consent_events,
     counts,
     handover,
     health,
@@ -186,6 +190,44 @@ class WhatsAppService:
         """Write a customer's message down; returns its id. Told twice, it is one row."""
         with self.transaction() as conn:
             return receive.receive(conn, received, now=datetime.now(UTC))
+
+    # --- what customers agreed to ---
+
+    def consent_of(self, address: str) -> list[ConsentEvent]:
+        """One number's lines in the ledger of consent, the latest first."""
+        with self.database.reading() as conn:
+            return consent_events.of_address(conn, address)
+
+    def consent_page(
+        self, *, before: Cursor | None = None, kind: str | None = None, limit: int = 50
+    ) -> list[ConsentEvent]:
+        """Everybody's lines, the latest first."""
+        with self.database.reading() as conn:
+            return consent_events.page(conn, before=before, kind=kind, limit=limit)
+
+    def record_consent(
+        self,
+        *,
+        address: str,
+        kind: str,
+        wording: str,
+        recorded_by: str,
+        scope: str = "all",
+        happened_at: datetime | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Write down what a customer said, signed or ticked; see `ledger.record`. Raises InvalidInput."""
+        with self.transaction() as conn:
+            return ledger.record(
+                conn,
+                address=phone.to_address(address, region=self.config.default_region),
+                kind=kind,
+                scope=scope,
+                wording=wording,
+                recorded_by=recorded_by,
+                happened_at=happened_at or datetime.now(UTC),
+                client_id=client_id,
+            )
 
     # --- asking the provider ---
 
