@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import contacts, policies, searching, sending
+from portal import confirming, contacts, policies, searching, sending
 from portal.access import me, requires
 from portal.contacts import Contact
 from portal.database import database
@@ -20,6 +20,7 @@ from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.people import OwnRight
 from portal.today import office_today
 from whatsapp_logs import Right
+from whatsapp_logs.gate import Rule
 
 _TITLES = frozenset({"mr", "mrs", "ms", "miss", "mx", "dr"})
 
@@ -77,14 +78,18 @@ def show(client_id: int) -> str:
 @clients.post("/<int:client_id>/message")
 @requires(Right.SEND)
 def send_message(client_id: int) -> Response | str | tuple[str, int]:
-    """Queue a message written by hand."""
+    """Queue a message written by hand; asks first what the gate asks."""
+    bare = request.form.get("how") == "bare"
     body = request.form.get("body", "").replace("\r\n", "\n").replace("\0", "").strip()
-    if problem := sending.problem_with(body):
+    if problem := sending.problem_with(body, bare=bare):
         return _page(client_id, body=body, problem=problem), 400
     with database() as conn:
         client = find(conn, client_id) or abort(404)
-    letter = sending.general_message(client.client_id, client.name, client.phone, body)
-    return sending.send(letter, back_to=url_for("clients.show", client_id=client_id))
+        letter = sending.general_message(client.client_id, client.name, client.phone, body, bare=bare)
+        back_to = url_for("clients.show", client_id=client_id)
+        if doubts := confirming.doubts(conn, letter):
+            return confirming.ask(doubts, letter, back_to=back_to, fields={"body": body, "how": "bare" if bare else ""})
+        return sending.send(letter, back_to=back_to, conn=conn)
 
 
 @clients.get("/<int:client_id>/edit")
@@ -208,13 +213,17 @@ def _page(client_id: int, *, body: str = "", problem: str | None = None) -> str:
     with database() as conn:
         client = find(conn, client_id) or abort(404)
         owned = policies.of_client(conn, client_id, today=office_today())
+    said = sending.to_client(client_id, client.phone)
     return render_template(
         "client.html",
         client=client,
         policies=owned,
         body=body,
         problem=problem,
+        said=said,
+        stopped=said.refusal if said.refusal and said.refusal.rule in (Rule.CONSENT, Rule.ADDRESS) else None,
+        window_until=said.window_until,
         notice=sending.notice_frame(client.name) if sending.has_notice() else None,
-        most=sending.most_characters(),
+        most=sending.most_characters(bare=said.window_until is not None),
         sentence=sending.as_sentence(body),
     )

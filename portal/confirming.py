@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from flask import render_template, request
@@ -9,8 +10,9 @@ from psycopg import Connection
 
 from portal.format import long_date
 from portal.policy import Policy, Standing
-from portal.sending import FAILURES, Letter, request_key, service
+from portal.sending import FAILURES, Letter, confirmed, request_key, service
 from whatsapp_logs import Draft, Message
+from whatsapp_logs.gate import Outcome, Rule
 
 RECENTLY = timedelta(minutes=10)
 _FIELD = "sent_after"  # What was asked about: the message that was the last one then, or "none".
@@ -19,28 +21,40 @@ _FIELD = "sent_after"  # What was asked about: the message that was the last one
 def doubts(conn: Connection, letter: Letter, *, ended: str | None = None) -> list[str]:
     """What to ask about before this letter is sent, unless the form says that just this was asked.
 
-    Holds everybody else who sends the same to the same client until `conn` commits: of two who press at once, one is asked.
+    The office's own doubts, and those of the gate that every message passes. Holds everybody else who sends the same to the same
+    client until `conn` commits: of two who press at once, one is asked.
     """
     draft, key = letter.draft, request_key(letter.draft)
-    assert draft.policy_id is not None
-    conn.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"send {draft.message_type} {draft.policy_id}",)
-    )
+    what = f"send {draft.message_type} {draft.policy_id or draft.client_id}"
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (what,))
     last = _sent_recently(draft)
     if last is not None and last.request_key == key:
         return []  # The button pressed twice: `send` makes one message of it.
-    if request.form.get(_FIELD) == _name(last):
-        return []
-    asked = [ended] if ended else []
-    if last is not None:
-        asked.append(f"This was sent {_ago(last)} ({last.status.capitalize()}). Send it again?")
-    return asked
+    asked = []
+    if request.form.get(_FIELD) != _name(last):
+        asked += [ended] if ended else []
+        asked += [f"This was sent {_ago(last)} ({last.status.capitalize()}). Send it again?"] if last else []
+    found = service().preview(replace(draft, confirmed=confirmed())).doubts
+    return asked + [doubt.text for doubt in found if not (last is not None and doubt.rule is Rule.DUPLICATE)]
 
 
 def ask(asked: list[str], letter: Letter, *, back_to: str, fields: dict[str, object] | None = None) -> str:
     """A page with the doubts, whose button sends the same form once more. `fields` stand for what no form can repeat."""
-    kept = {_FIELD: _name(_sent_recently(letter.draft)), "request_key": request.form["request_key"], **(fields or {})}
-    return render_template("confirm.html", doubts=asked, letter=letter, fields=kept, back_to=back_to)
+    last = _sent_recently(letter.draft)
+    kept = {_FIELD: _name(last), "request_key": request.form["request_key"], **(fields or {})}
+    said = service().preview(letter.draft)
+    answered = [finding.rule.value for finding in said.findings if finding.outcome is Outcome.ASKS]
+    again = last is not None or Rule.DUPLICATE in answered
+    return render_template(
+        "confirm.html",
+        doubts=asked,
+        notes=said.notes,
+        letter=letter,
+        fields=kept,
+        answered=answered,
+        again=again,
+        back_to=back_to,
+    )
 
 
 def ended(policy: Policy, today: date) -> str | None:
@@ -57,6 +71,8 @@ def ended(policy: Policy, today: date) -> str | None:
 
 
 def _sent_recently(draft: Draft) -> Message | None:
+    if draft.policy_id is None:
+        return None
     found = service().latest_messages(policy_ids=[str(draft.policy_id)], message_type=draft.message_type)
     last = found.get(str(draft.policy_id))
     is_recent = last is not None and datetime.now(UTC) - last.created_at < RECENTLY

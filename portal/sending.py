@@ -19,6 +19,7 @@ from portal.policy import Policy
 from portal.uploads import Upload
 from whatsapp_logs import Draft, MediaFile, Status, Template, WhatsAppService
 from whatsapp_logs.errors import InvalidInput
+from whatsapp_logs.gate import Verdict, rules_of
 
 MAX_CHARACTERS = 1600  # Twilio's limit of a message's text (21617)
 MAX_NOTICE_CHARACTERS = 600  # of a template's 1024 (63021): the words around it, and the name, need some
@@ -88,11 +89,18 @@ def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
     return f"Hello {_one_line(policy.client_name)}, {due}. {ending}"
 
 
-def general_message(client_id: int, name: str, phone: str, words: str) -> Letter:
+def to_client(client_id: int, phone: str) -> Verdict:
+    """What the gate says of bare words to this client now: whether anything may be sent, and until when bare words may."""
+    return service().preview(Draft(to=phone, body="…", client_id=client_id))
+
+
+def general_message(client_id: int, name: str, phone: str, words: str, *, bare: bool = False) -> Letter:
     """Words of the sender's own, within the approved notice: it arrives at any time.
 
-    Where no notice is approved, WhatsApp delivers the bare words within 24 hours of the client's last message only.
+    `bare`, or where no notice is approved: WhatsApp delivers them within 24 hours of the client's last message only.
     """
+    if bare:
+        return Letter(name, Draft(to=phone, message_type="general", body=words, client_id=client_id))
     template = service().template("general_notice", {"1": _one_line(name), "2": as_sentence(words)})
     body = words if template is None else notice_text(name, words)
     return Letter(name, Draft(to=phone, message_type="general", body=body, template=template, client_id=client_id))
@@ -120,23 +128,25 @@ def as_sentence(words: str) -> str:
     return f"{line}." if line[-1:].isalnum() else line
 
 
-def most_characters() -> int:
+def most_characters(*, bare: bool = False) -> int:
     """How long words of one's own may be."""
-    return MAX_NOTICE_CHARACTERS if has_notice() else MAX_CHARACTERS
+    return MAX_NOTICE_CHARACTERS if has_notice() and not bare else MAX_CHARACTERS
 
 
-def problem_with(words: str) -> str | None:
+def problem_with(words: str, *, bare: bool = False) -> str | None:
     """What keeps these words from being sent."""
     if not words:
         return "Write a message first."
-    length, most = len(words), most_characters()
-    kind = "a notice" if has_notice() else "a WhatsApp message"
+    length, most = len(words), most_characters(bare=bare)
+    kind = "a notice" if has_notice() and not bare else "a WhatsApp message"
     return f"The message has {length:,} characters; {kind} may have {most:,}." if length > most else None
 
 
 def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Response:
     """Queue the letter, once per filled-in form, and go back with a word that leads to it in the log."""
-    draft = replace(letter.draft, created_by=me().username, request_key=request_key(letter.draft))
+    draft = replace(
+        letter.draft, created_by=me().username, request_key=request_key(letter.draft), confirmed=confirmed()
+    )
     try:
         message = service().send(draft, conn=conn)
     except InvalidInput as error:
@@ -153,6 +163,14 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
     else:
         say(f"Queued for {to}", "ok", href=href, link=follow)
     return redirect(back_to, 303)
+
+
+def confirmed() -> frozenset[str]:
+    """The doubts of the gate that the form says were asked and answered."""
+    try:
+        return rules_of(request.form.getlist("confirmed"))
+    except InvalidInput:
+        abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
 
 
 def request_key(draft: Draft) -> str:

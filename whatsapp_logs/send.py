@@ -121,34 +121,30 @@ def send_again(
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
         )
-    repetition = related.sent_again(conn, [message.id]).get(message.id)
-    if repetition is not None and _there(messages.get(conn, repetition)).request_key != request_key:
-        raise InvalidInput("message", f"This message has been sent again already, as Message {repetition}.")
-    template = None
-    if message.template_sid is not None:
-        template = Template(
-            sid=message.template_sid,
-            name=message.template_name or "",
-            variables=message.variables or {},
-            media_variable=messages.media_variable(conn, message.id),
-        )
-    draft = Draft(
-        to=to or message.recipient,
-        message_type=message.message_type,
-        body=message.body,
-        media=media.get(conn, message.media_id) if message.media_id else None,
-        media_url=message.media_url,
-        template=template,
-        policy_id=message.policy_id,
-        client_id=message.client_id,
+    other = related.sent_again(conn, [message.id]).get(message.id)
+    if other is not None and _there(messages.get(conn, other)).request_key != request_key:
+        raise InvalidInput("message", f"This message has been sent again already, as Message {other}.")
+    draft = replace(
+        repetition(conn, message, to=to),
         created_by=created_by,
         request_key=request_key,
-        resend_of=message.id,
-        path=Path.AGAIN,
         confirmed=frozenset(message.confirmed or ()) | confirmed,
-        timezone=message.timezone,
     )
     return queue_message(conn, draft, config=config)
+
+
+def repetition(conn: Connection[Any], message: Message, *, to: str | None = None) -> Draft:
+    """The draft of a message that is to be sent once more, with its document."""
+    was = gate.draft_of(message, media_variable=messages.media_variable(conn, message.id))
+    return replace(
+        was,
+        to=to or message.recipient,
+        media=media.get(conn, message.media_id) if message.media_id else None,
+        send_at=None,
+        resend_of=message.id,
+        path=Path.AGAIN,
+        campaign_id=None,
+    )
 
 
 def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:

@@ -127,6 +127,13 @@ class WhatsAppService:
                 conn, [send.timed(draft) for draft in drafts], config=self.config, now=datetime.now(UTC)
             )
 
+    def preview_again(self, message_id: int, *, to: str | None = None) -> gate.Verdict:
+        """What the gate would say now if this message were sent again, to this number."""
+        with self.database.reading() as conn:
+            message = _found(messages.get(conn, message_id))
+            draft = send.repetition(conn, message, to=to)
+            return gate.examine(conn, [draft], config=self.config, now=datetime.now(UTC))[0]
+
     def send(self, draft: Draft, *, conn: Connection[Any] | None = None) -> Message:
         """Write the message down and have it sent; returns at once. A draft that cannot be sent is a row that says why."""
         if conn is not None:

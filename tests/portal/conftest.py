@@ -70,7 +70,11 @@ class Browser:
 
     def hidden_fields(self, page: str, form: str) -> dict[str, object]:
         """The hidden fields of the form on the page that posts to the path."""
-        html = self.get(page).text
+        return self.hidden_fields_of(self.get(page).text, form, page)
+
+    @staticmethod
+    def hidden_fields_of(html: str, form: str, page: str = "the page") -> dict[str, object]:
+        """The same, of a page at hand."""
         block = re.search(rf'<form method="post" action="{re.escape(form)}".*?</form>', html, re.DOTALL)
         assert block, f"{page} has no form for {form}"
         found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', block[0])

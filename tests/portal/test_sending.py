@@ -217,13 +217,15 @@ def test_a_message_that_cannot_be_sent_comes_back_with_its_words(
 
 def test_a_number_that_is_none_is_a_failed_row_and_said_so(office: Office, browser: Open) -> None:
     person = browser("arjun.agent")
+    fields = person.hidden_fields("/clients/50", "/clients/50/message")
     office.row("UPDATE clients SET phone = '+44 1' WHERE client_id = 50 RETURNING client_id")
-    person.submit("/clients/50", "/clients/50/message", body="Hello")
+    person.post("/clients/50/message", {**fields, "body": "Hello"})
     message = office.newest()
     assert (message.status, message.error_code) == (Status.FAILED, "invalid_number")
     page = person.get("/clients/50").text
     assert "Not sent to" in page
     assert str(message.error_message) in page
+    assert "/clients/50/message" not in page  # nothing to write to: the page says why instead of the form
 
 
 def test_a_reminder_without_a_document_says_when_renewal_is_due(office: Office, browser: Open) -> None:

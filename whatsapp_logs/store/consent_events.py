@@ -38,8 +38,13 @@ def insert_from_refusals(conn: Connection[Any], told: Sequence[tuple[str | None,
         """
         INSERT INTO whatsapp_logs.consent_events (address, client_id, kind, source, message_id, recorded_by, happened_at)
         SELECT m.recipient, m.client_id::text, 'opt_out', 'error_' || told.code, m.id, m.provider, coalesce(m.failed_at, now())
-        FROM unnest(%(sids)s::text[], %(ids)s::bigint[], %(codes)s::text[]) AS told (sid, id, code)
-        JOIN whatsapp_logs.messages AS m ON m.id = told.id OR m.provider_id = told.sid
+        FROM (
+            SELECT id, code FROM unnest(%(ids)s::bigint[], %(codes)s::text[]) AS t (id, code) WHERE id IS NOT NULL
+            UNION
+            SELECT known.id, t.code FROM unnest(%(sids)s::text[], %(codes)s::text[]) AS t (sid, code)
+            JOIN whatsapp_logs.messages AS known ON known.provider_id = t.sid
+        ) AS told
+        JOIN whatsapp_logs.messages AS m ON m.id = told.id
         WHERE m.direction = 'outbound' AND m.erased_at IS NULL
         ON CONFLICT DO NOTHING
         """,

@@ -28,6 +28,11 @@ class Advice:
     is_known: bool = True
 
     @property
+    def is_ours(self) -> bool:
+        """Whether we refused the message, and not Twilio: then the message itself carries the sentence that says why."""
+        return not self.code.isdigit()
+
+    @property
     def more_info(self) -> str | None:
         """Twilio's own page about the code; None for our own codes."""
         return f"https://www.twilio.com/docs/errors/{self.code}" if self.code.isdigit() else None

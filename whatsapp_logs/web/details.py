@@ -14,7 +14,8 @@ from werkzeug.wrappers import Response as BaseResponse
 from whatsapp_logs import phone
 from whatsapp_logs.access_log import Act
 from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
-from whatsapp_logs.message import Message
+from whatsapp_logs.gate import rules_of
+from whatsapp_logs.message import FAILURES, Message
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
@@ -112,20 +113,25 @@ def resend(message_id: int) -> str | BaseResponse:
         raise InvalidInput(
             "message", "Only a message that has failed can be sent again: this one arrived, or still may."
         )
-    key = request.form.get("request_key", "")
+    key, confirmed = request.form.get("request_key", ""), rules_of(request.form.getlist("confirmed"))
     if request.form.get("confirm") != "yes" or not key:
         if current.service().sent_again([message_id]):  # somebody was quicker: the message says so
             return _shown_again(shown)
+        verdict = current.service().preview_again(message_id, to=_corrected_number(shown))
         return _question(
             "resend",
             shown,
+            verdict=verdict,
+            refusal=None if verdict.doubts else verdict.refusal,
             advice=explain(shown.error_code),
             **_correction(shown),
             request_key=f"resend-{secrets.token_urlsafe(12)}",
         )
     sent = current.service().send_again(
-        message_id, created_by=viewer().name, request_key=key[:80], to=_corrected_number(shown)
+        message_id, created_by=viewer().name, request_key=key[:80], to=_corrected_number(shown), confirmed=confirmed
     )
+    if sent.status in FAILURES:
+        return _shown_again(sent, ("bad", f"It was not sent: {sent.error_message}"))
     return _shown_again(sent, ("ok", "This is the new message. It is on its way as soon as Twilio takes it."))
 
 
