@@ -13,19 +13,27 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from twilio.base.exceptions import TwilioException, TwilioRestException
-from twilio.http.http_client import TwilioHttpClient
-from twilio.rest import Client
+from twilio.base.exceptions import TwilioException
 
-from tests.twilio.receiver import Receiver
+from tests.twilio.account import (
+    ACCOUNT,
+    CUSTOMER,
+    PDF,
+    SENDER,
+    SERVICE,
+    TOKEN,
+    connect,
+    control,
+    refusal,
+    remind,
+    write,
+)
 from whatsapp_logs.twilio.simulator import (
     GENERAL_NOTICE,
     MAGIC,
@@ -35,59 +43,6 @@ from whatsapp_logs.twilio.simulator import (
     RENEWAL_REMINDER_DOCUMENT,
     Simulator,
 )
-
-ACCOUNT, TOKEN = "AC" + "a" * 32, "test-token-0001"
-SENDER = "whatsapp:+15550100100"
-CUSTOMER = "whatsapp:+447700900500"
-SERVICE = "MG" + "b" * 32
-PDF = b"%PDF-1.4 a policy"
-
-
-@pytest.fixture
-def twilio() -> Iterator[Simulator]:
-    with Simulator(ACCOUNT, TOKEN, pace=0.01, seed=1, whatsapp_from=SENDER) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def client(twilio: Simulator) -> Client:
-    return connect(twilio.base_url)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver(TOKEN) as receiver:
-        receiver.files["/policy.pdf"] = ("application/pdf", PDF)
-        yield receiver
-
-
-def connect(base_url: str, *, token: str = TOKEN, timeout_s: float = 5) -> Client:
-    client = Client(ACCOUNT, token, http_client=TwilioHttpClient(timeout=timeout_s))
-    client.api.base_url = client.content.base_url = base_url
-    return client
-
-
-def remind(client: Client, to: str = CUSTOMER, **more: Any) -> Any:
-    more.setdefault("from_", SENDER)
-    variables = json.dumps({"1": "Asha", "2": "POL-7", "3": "12 May"})
-    return client.messages.create(to=to, content_sid=RENEWAL_REMINDER, content_variables=variables, **more)
-
-
-def write(client: Client, body: str = "Hello", to: str = CUSTOMER, **more: Any) -> Any:
-    return client.messages.create(to=to, from_=SENDER, body=body, **more)
-
-
-def refusal(action: Any) -> tuple[int, int]:
-    """(HTTP status, Twilio code) that an SDK call is refused with."""
-    with pytest.raises(TwilioRestException) as refused:
-        action()
-    return refused.value.status, refused.value.code
-
-
-def control(twilio: Simulator, path: str, /, **values: Any) -> Any:
-    data = json.dumps(values).encode() if values else None
-    with urllib.request.urlopen(f"{twilio.base_url}/_simulator/{path}", data, timeout=5) as answer:
-        return json.load(answer)
 
 
 class TestHappyPath:

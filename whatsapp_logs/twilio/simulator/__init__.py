@@ -6,7 +6,8 @@
         twilio.wait_idle()
         twilio.messages()
 
-Magic recipients are in `rules.MAGIC`, faults in `Settings`, approved templates in `templates.TEMPLATES`.
+Magic recipients are in `rules.MAGIC`, faults in `Settings`, the templates that are
+there from the start in `templates.TEMPLATES`, the reviewers' magic words in `approval`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Self
 from whatsapp_logs.twilio.simulator import rules, wire
 from whatsapp_logs.twilio.simulator.api import Api
 from whatsapp_logs.twilio.simulator.contacts import Contact
+from whatsapp_logs.twilio.simulator.contents import Content
 from whatsapp_logs.twilio.simulator.control import Control, is_from_here
 from whatsapp_logs.twilio.simulator.database import Database
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message
@@ -35,6 +37,7 @@ from whatsapp_logs.twilio.simulator.templates import (
     RENEWAL_REMINDER,
     RENEWAL_REMINDER_DOCUMENT,
     TEMPLATES,
+    Choice,
 )
 from whatsapp_logs.twilio.simulator.wire import Request, Response
 
@@ -48,7 +51,9 @@ __all__ = [
     "RENEWAL_REMINDER_DOCUMENT",
     "TEMPLATES",
     "Attempt",
+    "Choice",
     "Contact",
+    "Content",
     "Magic",
     "Media",
     "Message",
@@ -186,6 +191,43 @@ class Simulator:
     def contact(self, customer: str) -> Contact:
         """What is known of a customer: window, opt-out, block."""
         return self._network.contacts.find(_address(customer))
+
+    # -- playing WhatsApp's reviewers ----------------------------------------------------------------
+
+    def templates(self) -> list[Content]:
+        """Every content template with its approval, newest first."""
+        return self._network.contents.page(before=None, limit=1_000_000)
+
+    def template(self, sid: str) -> Content:
+        """One content template; KeyError when there is none."""
+        found = self._network.contents.find(sid)
+        if found is None:
+            raise KeyError(sid)
+        return found
+
+    def approve_template(self, sid: str, *, category: str | None = None) -> None:
+        """WhatsApp takes the template, perhaps under another category, whatever the rules say."""
+        self._network.decide(sid, "approved", category=category)
+
+    def reject_template(self, sid: str, reason: str) -> None:
+        self._network.decide(sid, "rejected", reason=reason)
+
+    def pause_template(self, sid: str) -> None:
+        """Customers complained: messages with it fail with 63041 until it is unpaused."""
+        self._network.decide(sid, "paused")
+
+    def unpause_template(self, sid: str) -> None:
+        self._network.decide(sid, "approved")
+
+    def disable_template(self, sid: str) -> None:
+        """For good: messages with it fail with 63042."""
+        self._network.decide(sid, "disabled")
+
+    def wait_for_template(self, sid: str, status: str, *, timeout_s: float = 10.0) -> Content:
+        """Wait until a template has a status; TimeoutError says what it has instead."""
+        if not self._wait(lambda: self.template(sid).status == status, timeout_s):
+            raise TimeoutError(f"{sid} is {self.template(sid).status}, not {status}, after {timeout_s} s")
+        return self.template(sid)
 
     # -- callbacks by hand -------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Twilio's REST resources: messages, their media, content templates."""
+"""Twilio's REST resources: messages and their media; the Content API stands beside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from whatsapp_logs.twilio.simulator import create, listing, rules, templates, wire
+from whatsapp_logs.twilio.simulator import create, listing, rules, wire
+from whatsapp_logs.twilio.simulator.content_api import ContentApi
 from whatsapp_logs.twilio.simulator.ledger import Media, Message
 from whatsapp_logs.twilio.simulator.network import Network
 from whatsapp_logs.twilio.simulator.wire import ApiError, Request, Response
@@ -31,22 +32,18 @@ class Api:
         self._random = random.Random(seed)  # noqa: S311 - chance, no secret
         self._counting = threading.Lock()
         self._running = 0
-        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = [
-            (method, re.compile(pattern), answer)
-            for method, pattern, answer in (
-                ("POST", rf"{_ACCOUNT}/Messages\.json", self._create),
-                ("GET", rf"{_ACCOUNT}/Messages\.json", self._list),
-                ("GET", rf"{_MESSAGE}\.json", self._fetch),
-                ("POST", rf"{_MESSAGE}\.json", self._update),
-                ("DELETE", rf"{_MESSAGE}\.json", self._delete),
-                ("GET", rf"{_MESSAGE}/Media\.json", self._list_media),
-                ("GET", rf"{_MEDIA}\.json", self._fetch_media),
-                ("GET", _MEDIA, self._media_bytes),
-                ("GET", r"/v1/Content", self._list_content),
-                ("GET", r"/v1/Content/(?P<sid>HX[0-9a-f]{32})", self._fetch_content),
-                ("GET", r"/v1/Content/(?P<sid>HX[0-9a-f]{32})/ApprovalRequests", self._fetch_approval),
-            )
-        ]
+        routes: tuple[tuple[str, str, Callable[..., Response]], ...] = (
+            ("POST", rf"{_ACCOUNT}/Messages\.json", self._create),
+            ("GET", rf"{_ACCOUNT}/Messages\.json", self._list),
+            ("GET", rf"{_MESSAGE}\.json", self._fetch),
+            ("POST", rf"{_MESSAGE}\.json", self._update),
+            ("DELETE", rf"{_MESSAGE}\.json", self._delete),
+            ("GET", rf"{_MESSAGE}/Media\.json", self._list_media),
+            ("GET", rf"{_MEDIA}\.json", self._fetch_media),
+            ("GET", _MEDIA, self._media_bytes),
+            *ContentApi(network, self._read_fault).routes,
+        )
+        self._routes = [(method, re.compile(pattern), answer) for method, pattern, answer in routes]
 
     def answer(self, request: Request) -> Response:
         """The answer to a request, with the faults that the settings ask for."""
@@ -94,7 +91,11 @@ class Api:
         if fault in _REFUSALS:
             return _REFUSALS[fault]
         message = create.read_message(
-            request.form, settings=self._settings, whatsapp_from=self._whatsapp_from, now=time.time()
+            request.form,
+            contents=self._network.contents,
+            settings=self._settings,
+            whatsapp_from=self._whatsapp_from,
+            now=time.time(),
         )
         refusal = self._refusal(message)
         if refusal:
@@ -188,32 +189,6 @@ class Api:
             raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
         return media
 
-    # -- content templates -------------------------------------------------------------------------
-
-    def _list_content(self, request: Request) -> Response:
-        base = _base_url(request)
-        items = [wire.content_json(self._network.account_sid, item, base) for item in templates.TEMPLATES.values()]
-        url = f"{base}/v1/Content?PageSize=50&Page=0"
-        meta = {
-            "page": 0, "page_size": 50, "first_page_url": url, "previous_page_url": None, "url": url,
-            "next_page_url": None, "key": "contents",
-        }  # fmt: skip
-        return wire.answer({"meta": meta, "contents": items})
-
-    def _fetch_content(self, request: Request, sid: str) -> Response:
-        template = self._find_template(request, sid)
-        return wire.answer(wire.content_json(self._network.account_sid, template, _base_url(request)))
-
-    def _fetch_approval(self, request: Request, sid: str) -> Response:
-        template = self._find_template(request, sid)
-        return wire.answer(wire.approval_json(self._network.account_sid, template, _base_url(request)))
-
-    def _find_template(self, request: Request, sid: str) -> templates.Template:
-        template = templates.TEMPLATES.get(sid)
-        if template is None:
-            raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
-        return template
-
     # -- faults ------------------------------------------------------------------------------------
 
     def _read_fault(self) -> Response | None:
@@ -236,7 +211,3 @@ _LOST_ANSWERS = {
     "timeout_after_accept": wire.HANG,
     "cut_after_accept": wire.CUT,
 }
-
-
-def _base_url(request: Request) -> str:
-    return f"http://{request.headers.get('host', '127.0.0.1')}"

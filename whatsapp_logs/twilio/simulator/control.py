@@ -7,6 +7,8 @@ POST /_simulator/inbound           {from, body, name?}   a customer writes
 POST /_simulator/block             {number, blocked?}    a customer blocks (or unblocks) the sender
 POST /_simulator/read              {sid}                 a customer reads a delivered message
 POST /_simulator/release           send the callbacks that were held, hold no longer
+GET  /_simulator/templates         every content template with its approval, newest first
+POST /_simulator/templates         {sid, decision, reason?, category?}   decision: approve, reject, pause, unpause, disable
 POST /_simulator/away              {seconds}             connections are refused for a while
 """
 
@@ -43,6 +45,8 @@ class Control:
             ("POST", "block"): self._block,
             ("POST", "read"): self._read,
             ("POST", "release"): lambda _: {"released": simulator.release()},
+            ("GET", "templates"): lambda _: [asdict(content) for content in simulator.templates()],
+            ("POST", "templates"): self._decide,
             ("POST", "away"): self._go_away,
         }
 
@@ -78,6 +82,21 @@ class Control:
     def _read(self, values: Values) -> object:
         self._simulator.mark_read(str(values["sid"]))
         return {"sid": values["sid"], "status": "read"}
+
+    def _decide(self, values: Values) -> object:
+        sid, decision, simulator = str(values["sid"]), values["decision"], self._simulator
+        category = str(values["category"]) if values.get("category") else None
+        decisions: dict[object, Callable[[], None]] = {
+            "approve": lambda: simulator.approve_template(sid, category=category),
+            "reject": lambda: simulator.reject_template(sid, str(values["reason"])),
+            "pause": lambda: simulator.pause_template(sid),
+            "unpause": lambda: simulator.unpause_template(sid),
+            "disable": lambda: simulator.disable_template(sid),
+        }
+        if decision not in decisions:
+            raise ValueError(f"decision is one of {', '.join(map(str, decisions))}")
+        decisions[decision]()
+        return asdict(simulator.template(sid))
 
     def _go_away(self, values: Values) -> object:
         seconds = float(values["seconds"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from whatsapp_logs.twilio.simulator import rules, templates
+from whatsapp_logs.twilio.simulator.contents import Contents
 from whatsapp_logs.twilio.simulator.ledger import Message, new_sid
 from whatsapp_logs.twilio.simulator.settings import Settings
 from whatsapp_logs.twilio.simulator.wire import ApiError
@@ -15,11 +17,15 @@ from whatsapp_logs.twilio.simulator.wire import ApiError
 Form = Mapping[str, Sequence[str]]
 
 
-def read_message(form: Form, *, settings: Settings, whatsapp_from: str | None, now: float) -> Message:
+def read_message(
+    form: Form, *, contents: Contents, settings: Settings, whatsapp_from: str | None, now: float
+) -> Message:
     """The message a create call asks for; ApiError for what Twilio refuses at once."""
     to, sender, service = _one(form, "To"), _one(form, "From"), _one(form, "MessagingServiceSid")
     _check_parties(to, sender, service, whatsapp_from)
-    body, media_urls, content_sid, refused_with = _content(form, settings)
+    content_sid = _one(form, "ContentSid") or None
+    filled = _template(form, contents, settings) if content_sid else _free_form(form)
+    media_urls = filled.media_urls
     callback = _one(form, "StatusCallback") or None
     if callback and not _is_callback_url(callback):
         raise ApiError(400, 21609)
@@ -29,9 +35,10 @@ def read_message(form: Form, *, settings: Settings, whatsapp_from: str | None, n
     whatsapp = rules.is_whatsapp(to)
     return Message(
         sid=new_sid("MM" if media_urls else "SM"), direction="outbound-api", to=to, from_=sender or None, customer=to,
-        body=body, phone_text=body, status=status, created_at=now, updated_at=now, service_sid=service or None,
+        body=filled.body, phone_text=filled.body, status=status, created_at=now, updated_at=now, service_sid=service or None,
         content_sid=content_sid, content_variables=_one(form, "ContentVariables") or None, media_urls=media_urls,
-        num_segments=rules.count_segments(body, whatsapp=whatsapp), refused_with=refused_with,
+        num_segments=rules.count_segments(filled.body, whatsapp=whatsapp), refused_with=filled.refused_with,
+        choices=filled.choices, menu=filled.menu,
         status_callback=callback, steps=steps, send_at=send_at,
         sent_at=now if settings.date_sent_at_create else None,
     )  # fmt: skip
@@ -58,14 +65,20 @@ def _check_parties(to: str, sender: str, service: str, whatsapp_from: str | None
         raise ApiError(400, 63007)
 
 
-def _content(form: Form, settings: Settings) -> tuple[str, tuple[str, ...], str | None, int | None]:
-    """(body, media URLs, template sid, code to fail with later) of a create call."""
-    body = _one(form, "Body")
-    media_urls = tuple(url for url in form.get("MediaUrl", ()) if url)
-    content_sid, variables = _one(form, "ContentSid"), _one(form, "ContentVariables")
-    if content_sid:
-        return _template(content_sid, variables, settings)
-    if variables:
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a message says: text, files, what can be pressed, and the code it is to fail with later."""
+
+    body: str
+    media_urls: tuple[str, ...] = ()
+    choices: tuple[templates.Choice, ...] = ()
+    menu: str = ""
+    refused_with: int | None = None
+
+
+def _free_form(form: Form) -> Words:
+    body, media_urls = _one(form, "Body"), tuple(url for url in form.get("MediaUrl", ()) if url)
+    if _one(form, "ContentVariables"):
         raise ApiError(400, 21654)
     if not body and not media_urls:
         raise ApiError(400, 21602)
@@ -75,19 +88,22 @@ def _content(form: Form, settings: Settings) -> tuple[str, tuple[str, ...], str 
         raise ApiError(400, 21623)
     if not all(_is_web_url(url) for url in media_urls):
         raise ApiError(400, 21620)
-    return body, media_urls, None, None
+    return Words(body, media_urls)
 
 
-def _template(content_sid: str, variables: str, settings: Settings) -> tuple[str, tuple[str, ...], str, int | None]:
-    template = templates.TEMPLATES.get(content_sid)
-    if template is None:
+def _template(form: Form, contents: Contents, settings: Settings) -> Words:
+    """The filled-in template. Whether WhatsApp has approved it is looked at only when the message is sent."""
+    content = contents.find(_one(form, "ContentSid"))
+    if content is None:
         raise ApiError(400, 21655)
     try:
-        values = templates.read_variables(variables)
+        values = templates.read_variables(_one(form, "ContentVariables"))
     except ValueError as error:
         raise ApiError(400, 21656) from error
+    template = content.as_template()
     filled = templates.render(template, values, media_base_url=settings.media_base_url)
-    return filled.text, (filled.media_url,) if filled.media_url else (), content_sid, filled.error_code
+    media_urls = (filled.media_url,) if filled.media_url else ()
+    return Words(filled.text, media_urls, filled.choices, template.menu, filled.error_code)
 
 
 def _send_at(form: Form, now: float) -> float | None:

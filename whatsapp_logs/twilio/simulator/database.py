@@ -52,6 +52,25 @@ CREATE TABLE IF NOT EXISTS contacts (
     blocked         INTEGER NOT NULL DEFAULT 0,
     refused_creates INTEGER NOT NULL DEFAULT 0
 );
+CREATE TABLE IF NOT EXISTS contents (
+    n                     INTEGER PRIMARY KEY AUTOINCREMENT, -- page tokens go by it
+    sid                   TEXT NOT NULL UNIQUE,
+    friendly_name         TEXT NOT NULL,
+    language              TEXT NOT NULL,
+    variables             TEXT NOT NULL,
+    types                 TEXT NOT NULL,
+    created_at            REAL NOT NULL,
+    updated_at            REAL NOT NULL,
+    name                  TEXT NOT NULL DEFAULT '',
+    category              TEXT NOT NULL DEFAULT '',
+    status                TEXT NOT NULL DEFAULT 'unsubmitted',
+    rejection_reason      TEXT NOT NULL DEFAULT '',
+    allow_category_change INTEGER NOT NULL DEFAULT 1
+);
+CREATE TABLE IF NOT EXISTS blocked_names (
+    name  TEXT PRIMARY KEY,
+    until REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS timers (
     id   INTEGER PRIMARY KEY AUTOINCREMENT, -- a removed timer may still wait in memory: its id must not come again
     due  REAL NOT NULL,
@@ -82,6 +101,12 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE INDEX IF NOT EXISTS attempts_callback ON attempts (callback_id);
 """
 
+# Columns that a state file of an older simulator has not got yet.
+_ADDED = (
+    ("messages", "choices", "TEXT NOT NULL DEFAULT '[]'"),
+    ("messages", "menu", "TEXT NOT NULL DEFAULT ''"),
+)
+
 
 class Database:
     """One connection behind one lock; `changed` is notified after every commit."""
@@ -93,6 +118,9 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.executescript(_SCHEMA)
+        for table, column, kind in _ADDED:
+            if column not in {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         self._depth = 0
         self.changed = threading.Condition(threading.RLock())
         self.closed = False

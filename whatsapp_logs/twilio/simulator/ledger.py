@@ -10,6 +10,7 @@ from typing import Any
 
 from whatsapp_logs.twilio.simulator.database import Database
 from whatsapp_logs.twilio.simulator.rules import Step
+from whatsapp_logs.twilio.simulator.templates import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Message:
     steps: tuple[Step, ...] = ()
     sent_at: float | None = None
     send_at: float | None = None
+    choices: tuple[Choice, ...] = ()  # what the customer can press
+    menu: str = ""  # the words on the button that opens the list of choices
     n: int | None = None  # order of creation, from 1; lists and page tokens go by it
 
 
@@ -129,6 +132,10 @@ def _packed(values: dict[str, Any]) -> dict[str, object]:
     packed = dict(values)
     if "media_urls" in packed:
         packed["media_urls"] = json.dumps(packed["media_urls"])
+    if "choices" in packed:
+        packed["choices"] = json.dumps(
+            [choice if isinstance(choice, dict) else asdict(choice) for choice in packed["choices"]]
+        )
     if "steps" in packed:
         steps = [step if isinstance(step, dict) else asdict(step) for step in packed["steps"]]
         packed["steps"] = json.dumps([[step["status"], step["after_s"], step["error_code"]] for step in steps])
@@ -138,5 +145,6 @@ def _packed(values: dict[str, Any]) -> dict[str, object]:
 def _message(row: Sequence[Any]) -> Message:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["media_urls"] = tuple(json.loads(values["media_urls"]))
+    values["choices"] = tuple(Choice(**choice) for choice in json.loads(values["choices"]))
     values["steps"] = tuple(Step(*step) for step in json.loads(values["steps"]))
     return Message(**values)

@@ -23,7 +23,7 @@ def list_messages(
     """One page of the message list."""
     page_size = read_page_size(query)
     conditions, values = _conditions(query, settings, now)
-    before = _before(query.get("PageToken"))
+    before = read_token(query.get("PageToken"))
     if before is not None:
         conditions.append("n < :before")
         values["before"] = before
@@ -33,7 +33,7 @@ def list_messages(
         "messages",
         [message_json(account_sid, message) for message in shown],
         uri=_uri(account_sid, query),
-        page=_page_number(query),
+        page=read_page_number(query),
         page_size=page_size,
         next_uri=_next_uri(account_sid, query, page_size, shown[-1]) if len(found) > page_size else None,
     )
@@ -88,7 +88,7 @@ def _moment(text: str) -> tuple[float, float]:
     return start, start + (_DAY_S if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text) else 1)
 
 
-def _before(token: str | None) -> int | None:
+def read_token(token: str | None) -> int | None:
     """The `n` of the last message on the page before; the token names it, so new messages shift nothing."""
     if token is None:
         return None
@@ -98,7 +98,7 @@ def _before(token: str | None) -> int | None:
     return int(match[1])
 
 
-def _page_number(query: Mapping[str, str]) -> int:
+def read_page_number(query: Mapping[str, str]) -> int:
     text = query.get("Page", "0")
     return int(text) if text.isdecimal() and "PageToken" in query else 0
 
@@ -111,5 +111,5 @@ def _uri(account_sid: str, query: Mapping[str, str]) -> str:
 
 def _next_uri(account_sid: str, query: Mapping[str, str], page_size: int, last: Message) -> str:
     uri = _uri(account_sid, query)
-    paging = urlencode({"PageSize": page_size, "Page": _page_number(query) + 1, "PageToken": f"PA{last.n:018d}"})
+    paging = urlencode({"PageSize": page_size, "Page": read_page_number(query) + 1, "PageToken": f"PA{last.n:018d}"})
     return f"{uri}{'&' if '?' in uri else '?'}{paging}"

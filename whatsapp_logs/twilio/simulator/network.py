@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from whatsapp_logs.twilio.simulator import inbound, media, rules
+from whatsapp_logs.twilio.simulator import approval, inbound, media, rules
 from whatsapp_logs.twilio.simulator.contacts import Contacts
+from whatsapp_logs.twilio.simulator.contents import NAME_BLOCKED_S, Contents
 from whatsapp_logs.twilio.simulator.database import Database
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message, new_sid
 from whatsapp_logs.twilio.simulator.queue import Callback, Queue, Timer
@@ -31,6 +32,7 @@ class Network:
         self.account_sid, self.default_sender = account_sid, default_sender
         self.settings, self.pace, self.database = settings, pace, database
         self.ledger, self.contacts, self.queue = Ledger(database), Contacts(database), Queue(database)
+        self.contents = Contents(database)
         self.reporter = Reporter(
             account_sid, auth_token, database=database, settings=settings, seed=seed,
             pace=lambda: self.pace, set_timer=self._set_timer, answered=self._take_reply,
@@ -42,6 +44,7 @@ class Network:
             "send_at": self._take_step,
             "depart": self._depart,
             "price": self._set_price,
+            "review": self._review,
             "callback": self.reporter.send,
         }
 
@@ -83,6 +86,47 @@ class Network:
                 params = inbound.params(self.account_sid, message, name=name, opt_out=self.settings.advanced_opt_out)
                 self.reporter.report_inbound(message, self.settings.inbound_url, params)
         return message.sid
+
+    # -- WhatsApp's review of templates --------------------------------------------------------------
+
+    def submit(self, sid: str, *, name: str, category: str, allow_category_change: bool) -> None:
+        """Hand a template to WhatsApp: received, soon pending, then decided by `approval.review`."""
+        with self.database.transaction():
+            self.contents.change(
+                sid, name=name, category=category, allow_category_change=int(allow_category_change), status="received",
+                updated_at=time.time(),
+            )  # fmt: skip
+            self._set_timer(approval.PENDING_AFTER_S, "review", sid)
+
+    def decide(self, sid: str, status: str, *, category: str | None = None, reason: str = "") -> None:
+        """What WhatsApp says to a template from now on; KeyError when there is none. A rejection blocks its name."""
+        with self.database.transaction():
+            content = self.contents.find(sid)
+            if content is None:
+                raise KeyError(sid)
+            self.queue.remove_reviews_of(sid)
+            now = time.time()
+            self.contents.change(
+                sid, status=status, category=category or content.category or "UTILITY",
+                name=content.name or content.friendly_name, rejection_reason=reason, updated_at=now,
+            )  # fmt: skip
+            if status == "rejected":
+                self.contents.block_name(content.name or content.friendly_name, until=now + NAME_BLOCKED_S)
+
+    def _review(self, timer: Timer) -> None:
+        self.queue.remove_timer(timer.id)
+        content = self.contents.find(timer.ref)
+        if content is None:
+            return
+        if content.status == "received":
+            self.contents.change(content.sid, status="pending", updated_at=time.time())
+            if not self.settings.review_by_hand:
+                self._set_timer(approval.DECIDED_AFTER_S, "review", content.sid)
+        elif content.status == "pending":
+            verdict = approval.review(content)
+            self.decide(content.sid, verdict.status, category=verdict.category, reason=verdict.reason)
+
+    # -- the way of a message --------------------------------------------------------------------------
 
     def _set_timer(self, wait_s: float, kind: str, ref: str) -> None:
         self._scheduler.add(self.queue.add_timer(time.time() + wait_s * self.pace, kind, ref))
@@ -172,11 +216,27 @@ class Network:
             code = 21610
         elif magic.ending == "failed":
             code = magic.error_code
-        elif code is None and outside and not message.content_sid:
+        elif code is None and message.content_sid and whatsapp:
+            code = self._template_refusal(message, outside=outside)
+        elif code is None and outside:
             code = 63016
         if code:
             return rules.failure(magic, code)
         return rules.journey(magic, whatsapp=whatsapp, blocked=contact.blocked, receipts=self.settings.auto_read)
+
+    def _template_refusal(self, message: Message, *, outside: bool) -> int | None:
+        """What WhatsApp has against the template at this moment; one that is not approved may answer a customer."""
+        content = self.contents.find(message.content_sid or "")
+        if content is None:  # deleted since
+            return 63027
+        if content.status in rules.TEMPLATE_REFUSALS:
+            return rules.TEMPLATE_REFUSALS[content.status]
+        if content.status == "approved":
+            return None
+        if outside:
+            return 63016
+        buttons = sum(choice.kind != "list" for choice in message.choices)
+        return 63021 if buttons > rules.MAX_SESSION_BUTTONS else None
 
     def _set_price(self, timer: Timer) -> None:
         self.queue.remove_timer(timer.id)

@@ -32,6 +32,10 @@ NOT_YET_SENT = frozenset({"accepted", "scheduled", "queued", "sending"})
 # Twilio sends no callback for the first status and none for sending; queued only when a service picked the sender.
 SILENT = frozenset({"accepted", "scheduled", "sending"})
 
+# What a message fails with by the state of its template, inside the 24 hours too (there unconfirmed).
+TEMPLATE_REFUSALS = {"rejected": 63040, "paused": 63041, "disabled": 63042}
+MAX_SESSION_BUTTONS = 3  # of a template that WhatsApp has not approved
+
 OPT_OUT_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
 OPT_IN_WORDS = frozenset({"START", "UNSTOP", "YES"})
 
@@ -52,6 +56,7 @@ WHATSAPP_MEDIA_TYPES = frozenset(
 ERROR_TEXTS = {
     11751: "MMS has exceeded the maximum media size",
     12300: "Invalid Content-Type",
+    20001: "Invalid parameter",
     20003: "Authenticate",
     20004: "Method not allowed",
     20007: "Page size too large",
@@ -93,7 +98,12 @@ ERROR_TEXTS = {
     63021: "Channel invalid content error",
     63024: "Invalid message recipient",
     63026: "Message was flagged as spam",
+    63027: "Template does not exist for a language and locale",
+    63040: "Template rejected",
+    63041: "Template paused",
+    63042: "Template disabled",
     63049: "Meta chose not to deliver this marketing message",
+    92009: "The template associated with this SID has already been submitted for approval",
 }
 
 Create = Literal["accept", "refuse", "429 twice", "500 after accept", "cut after accept", "html"]

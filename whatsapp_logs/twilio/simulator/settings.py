@@ -47,6 +47,7 @@ class Settings:
     enforce_window: bool = True  # free text outside the 24-hour window fails with 63016
     auto_read: bool = True  # customers read what they get; off: mark it read by hand
     advanced_opt_out: bool = False  # inbound STOP, START and HELP carry OptOutType
+    review_by_hand: bool = False  # submitted templates stay pending until Simulator.approve_template() and its like
     # The account
     inbound_url: str | None = None  # where customers' messages are posted
     media_base_url: str = "http://127.0.0.1:8000"  # fixed part of media URLs in *_by_path templates

@@ -1,4 +1,4 @@
-"""The approved WhatsApp templates of the simulated account, and how Twilio fills them in.
+"""The templates that the simulated account has from the start, approved, and how Twilio fills any template in.
 
 Twilio wants a variable in a media URL to follow a fixed host and a slash. The simulator also knows templates whose
 whole media URL is the variable `{{3}}`, so that a first run needs no public host:
@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from whatsapp_logs.twilio.simulator import rules
 
@@ -28,14 +29,27 @@ POLICY_DOCUMENT_BY_PATH = "HX00000000000000000000000000000005"
 RENEWAL_REMINDER_DOCUMENT_BY_PATH = "HX00000000000000000000000000000006"
 
 _MEDIA_BASE = "{media_base_url}"
-_VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,16})\s*\}\}")
+VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,16})\s*\}\}")
 # WhatsApp refuses newlines, tabs and more than four blanks in a row inside a variable (63013).
 _FORBIDDEN_IN_VARIABLE = re.compile(r"[\n\r\t]| {5,}")
 
 
+Kind = Literal["reply", "list", "link", "call", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something to press on the phone. `id` is what the office is told of a reply, or the address a link opens."""
+
+    kind: Kind
+    title: str
+    id: str
+    description: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An approved template: its words, its samples, and the media URL when it carries a document."""
+    """A template: its words, its samples, the media URL when it carries a document, and what can be pressed."""
 
     sid: str
     name: str
@@ -44,10 +58,8 @@ class Template:
     media: str | None = None
     language: str = "en_GB"
     category: str = "UTILITY"
-    types: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "types", ("twilio/media",) if self.media else ("twilio/text",))
+    choices: tuple[Choice, ...] = ()
+    menu: str = ""  # the words on the button that opens a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Rendered:
     text: str
     media_url: str | None
     error_code: int | None
+    choices: tuple[Choice, ...] = ()
 
 
 _SAMPLE_URL = "https://media.example.test/sample.pdf"
@@ -129,8 +142,11 @@ def render(template: Template, variables: Mapping[str, str], *, media_base_url: 
         error_code = 63013
     elif len(text) > rules.MAX_TEMPLATE_CHARACTERS:
         error_code = 63021
-    return Rendered(text, media_url, error_code)
+    choices = tuple(
+        replace(choice, title=_fill(choice.title, values), id=_fill(choice.id, values)) for choice in template.choices
+    )
+    return Rendered(text, media_url, error_code, choices)
 
 
 def _fill(pattern: str, values: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda match: values.get(match[1], match[0]), pattern)
+    return VARIABLE.sub(lambda match: values.get(match[1], match[0]), pattern)

@@ -11,8 +11,8 @@ from typing import Literal
 from urllib.parse import parse_qs
 
 from whatsapp_logs.twilio.simulator import rules
+from whatsapp_logs.twilio.simulator.contents import Content
 from whatsapp_logs.twilio.simulator.ledger import Media, Message
-from whatsapp_logs.twilio.simulator.templates import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +136,10 @@ def page_json(
     }
 
 
-def content_json(account_sid: str, template: Template, base_url: str) -> dict[str, object]:
-    url = f"{base_url}/v1/Content/{template.sid}"
-    shape: dict[str, object] = {"body": template.body}
-    if template.media:
-        shape["media"] = [template.media]
+def content_json(account_sid: str, content: Content, base_url: str) -> dict[str, object]:
+    url = f"{base_url}/v1/Content/{content.sid}"
     return {
-        "sid": template.sid,
-        "account_sid": account_sid,
-        "friendly_name": template.name,
-        "language": template.language,
-        "variables": dict(template.samples),
-        "types": {template.types[0]: shape},
-        "date_created": "2026-01-05T09:00:00Z",
-        "date_updated": "2026-01-05T09:00:00Z",
+        **_content_fields(account_sid, content),
         "url": url,
         "links": {
             "approval_create": f"{url}/ApprovalRequests/whatsapp",
@@ -158,21 +148,46 @@ def content_json(account_sid: str, template: Template, base_url: str) -> dict[st
     }
 
 
-def approval_json(account_sid: str, template: Template, base_url: str) -> dict[str, object]:
+def content_and_approval_json(account_sid: str, content: Content) -> dict[str, object]:
+    return {**_content_fields(account_sid, content), "approval_requests": whatsapp_approval(content)}
+
+
+def approval_json(account_sid: str, content: Content, base_url: str) -> dict[str, object]:
     return {
-        "sid": template.sid,
+        "sid": content.sid,
         "account_sid": account_sid,
-        "whatsapp": {
-            "type": "whatsapp",
-            "name": template.name,
-            "category": template.category,
-            "content_type": template.types[0],
-            "status": "approved",
-            "rejection_reason": "",
-            "allow_category_change": False,
-        },
-        "url": f"{base_url}/v1/Content/{template.sid}/ApprovalRequests",
+        "whatsapp": {"type": "whatsapp", **whatsapp_approval(content), "flows": None},
+        "url": f"{base_url}/v1/Content/{content.sid}/ApprovalRequests",
     }
+
+
+def whatsapp_approval(content: Content) -> dict[str, object]:
+    return {
+        "name": content.name,
+        "category": content.category,
+        "content_type": content.content_type if content.name else "",
+        "status": content.status,
+        "rejection_reason": content.rejection_reason,
+        "allow_category_change": content.allow_category_change,
+    }
+
+
+def _content_fields(account_sid: str, content: Content) -> dict[str, object]:
+    return {
+        "sid": content.sid,
+        "account_sid": account_sid,
+        "friendly_name": content.friendly_name,
+        "language": content.language,
+        "variables": dict(content.variables),
+        "types": content.types,
+        "date_created": iso8601(content.created_at),
+        "date_updated": iso8601(content.updated_at),
+    }
+
+
+def iso8601(at: float) -> str:
+    """The Content API's date: UTC, whole seconds (`2026-01-05T09:00:00Z`)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def rfc2822(at: float | None) -> str | None:
