@@ -13,7 +13,7 @@ there from the start in `templates.TEMPLATES`, the reviewers' magic words in `ap
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +23,7 @@ from whatsapp_logs.twilio.simulator.contacts import Contact
 from whatsapp_logs.twilio.simulator.contents import Content
 from whatsapp_logs.twilio.simulator.control import Control, is_from_here
 from whatsapp_logs.twilio.simulator.database import Database
+from whatsapp_logs.twilio.simulator.inbound import Button, File, ListItem, Location, Writing
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message
 from whatsapp_logs.twilio.simulator.network import Network
 from whatsapp_logs.twilio.simulator.phone import Phone
@@ -51,14 +52,19 @@ __all__ = [
     "RENEWAL_REMINDER_DOCUMENT",
     "TEMPLATES",
     "Attempt",
+    "Button",
     "Choice",
     "Contact",
     "Content",
+    "File",
+    "ListItem",
+    "Location",
     "Magic",
     "Media",
     "Message",
     "Settings",
     "Simulator",
+    "Writing",
 ]
 
 DEFAULT_SENDER = "whatsapp:+15550100100"
@@ -89,7 +95,7 @@ class Simulator:
         self._database = Database(state)
         self._network = Network(
             account_sid, auth_token, database=self._database, settings=self.settings, pace=pace,
-            default_sender=whatsapp_from or DEFAULT_SENDER, seed=seed,
+            default_sender=whatsapp_from or DEFAULT_SENDER, base_url=lambda: self.base_url, seed=seed,
         )  # fmt: skip
         self._api = Api(self._network, auth_token, whatsapp_from=whatsapp_from, seed=seed)
         self._control, self._phone = Control(self), Phone(self)
@@ -171,9 +177,35 @@ class Simulator:
 
     # -- playing the customer ----------------------------------------------------------------------
 
-    def receive(self, customer: str, body: str, *, name: str = "Asha Example") -> str:
-        """The customer writes to the account's sender; returns the SID of the inbound message."""
-        return self._network.receive(_address(customer), body, name=name)
+    def receive(self, customer: str, body: str | Writing, *, name: str = "Asha Example") -> str:
+        """The customer writes to the account's sender; returns the SID of the inbound message.
+
+        `customer` is a number, or a user id without one (`GB.…`). A `Writing` in place of a text can have files, a
+        pressed button, a chosen line of a list, a place, and be a reply; ValueError when a file is too big.
+        """
+        return self.receive_together([(customer, Writing(body, name) if isinstance(body, str) else body)])[0]
+
+    def receive_together(self, writings: Sequence[tuple[str, Writing]]) -> list[str]:
+        """Several messages, of one customer or many, in the same instant: their webhooks come at the same time."""
+        for _, written in writings:
+            if any(len(file.content) > rules.MAX_MEDIA_BYTES for file in written.files):
+                raise ValueError("WhatsApp takes no file over 16 MB")
+        return self._network.receive([(_address(customer), written) for customer, written in writings])
+
+    def press(self, sid: str, choice_id: str, *, name: str = "Asha Example") -> str:
+        """The customer presses a button, or chooses a line, of a message that has arrived; returns the answer's SID."""
+        message = self.message(sid)
+        choice = next(
+            (item for item in message.choices if item.id == choice_id and item.kind in ("reply", "list")), None
+        )
+        if choice is None or message.status not in ("delivered", "read"):
+            raise ValueError("only a button or line of a message that has arrived can be pressed")
+        if choice.kind == "list":
+            line = ListItem(choice.id, choice.title, choice.description)
+            return self.receive(message.customer, Writing(name=name, item=line, reply_to=sid))
+        content = self._network.contents.find(message.content_sid or "")
+        button = Button(choice.title, choice.id, of_template=bool(content and content.status == "approved"))
+        return self.receive(message.customer, Writing(name=name, button=button, reply_to=sid))
 
     def block(self, customer: str) -> None:
         """The customer blocks the sender: messages stay at sent."""
@@ -259,7 +291,7 @@ class Simulator:
 
     def _answer(self, request: Request) -> Response:
         """Twilio's own addresses, or the simulator's, which only this machine's own pages and programs may use."""
-        if request.path.startswith((f"/{rules.API_VERSION}/", "/v1/")):
+        if request.path.startswith((f"/{rules.API_VERSION}/", "/v1/", "/media-cdn/")):
             return self._api.answer(request)
         if not is_from_here(request):
             return wire.answer({"error": "only this machine may play with the phone"}, status=403)

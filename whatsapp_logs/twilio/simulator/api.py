@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 from whatsapp_logs.twilio.simulator import create, listing, rules, wire
 from whatsapp_logs.twilio.simulator.content_api import ContentApi
@@ -27,6 +28,7 @@ class Api:
     def __init__(self, network: Network, auth_token: str, *, whatsapp_from: str | None, seed: int | None) -> None:
         self._network, self._ledger, self._settings = network, network.ledger, network.settings
         self._whatsapp_from = whatsapp_from
+        self._signing_key = auth_token.encode()
         login = f"{network.account_sid}:{auth_token}".encode()
         self._authorization = f"Basic {base64.b64encode(login).decode()}"
         self._random = random.Random(seed)  # noqa: S311 - chance, no secret
@@ -40,7 +42,9 @@ class Api:
             ("DELETE", rf"{_MESSAGE}\.json", self._delete),
             ("GET", rf"{_MESSAGE}/Media\.json", self._list_media),
             ("GET", rf"{_MEDIA}\.json", self._fetch_media),
-            ("GET", _MEDIA, self._media_bytes),
+            ("DELETE", rf"{_MEDIA}\.json", self._delete_media),
+            ("GET", _MEDIA, self._give_out),
+            ("GET", r"/media-cdn/(?P<media>ME[0-9a-f]{32})", self._media_bytes),
             *ContentApi(network, self._read_fault).routes,
         )
         self._routes = [(method, re.compile(pattern), answer) for method, pattern, answer in routes]
@@ -71,12 +75,16 @@ class Api:
                 continue
             known_path = True
             if method == request.method:
-                self._check_login(request, match.groupdict().get("account"))
+                if not self._is_public(answer):
+                    self._check_login(request, match.groupdict().get("account"))
                 names = {name: value for name, value in match.groupdict().items() if name != "account"}
                 return answer(request, **names)
         if known_path:
             raise ApiError(405, 20004)
         raise ApiError(404, 20404, f"The requested resource {request.path} was not found")
+
+    def _is_public(self, answer: Callable[..., Response]) -> bool:
+        return answer == self._media_bytes or (answer == self._give_out and not self._settings.media_auth)
 
     def _check_login(self, request: Request, account: str | None) -> None:
         given = request.headers.get("authorization", "")
@@ -119,7 +127,8 @@ class Api:
         if magic.create == "429 twice" and contact.refused_creates < 2:
             self._network.contacts.refuse_create(message.to)
             raise ApiError(429, 20429)
-        if contact.opted_out and not message.service_sid:  # through a service it fails later
+        # Through a Messaging Service, and so with Advanced Opt-Out, it fails later.
+        if contact.opted_out and not message.service_sid and not self._settings.advanced_opt_out:
             raise ApiError(400, 21610)
         return None
 
@@ -179,9 +188,28 @@ class Api:
     def _fetch_media(self, request: Request, sid: str, media: str) -> Response:
         return wire.answer(wire.media_json(self._network.account_sid, self._find_media(request, sid, media)))
 
-    def _media_bytes(self, request: Request, sid: str, media: str) -> Response:
-        found = self._find_media(request, sid, media)
-        return Response(200, found.content, found.content_type)
+    def _delete_media(self, request: Request, sid: str, media: str) -> Response:
+        self._ledger.delete_media(self._find_media(request, sid, media).sid)
+        return Response(204)
+
+    def _give_out(self, request: Request, sid: str, media: str) -> Response:
+        """Twilio sends the caller on to a signed address, good for four hours."""
+        expires = int(time.time() + rules.SIGNED_URL_S)
+        query = urlencode({"Expires": expires, "Signature": self._signature(media, str(expires))})
+        return Response(307, headers={"Location": f"/media-cdn/{self._find_media(request, sid, media).sid}?{query}"})
+
+    def _media_bytes(self, request: Request, media: str) -> Response:
+        expires, given = request.query.get("Expires", ""), request.query.get("Signature", "")
+        signed = hmac.compare_digest(given.encode(), self._signature(media, expires).encode())
+        if not signed or not expires.isdecimal() or int(expires) < time.time():
+            return Response(403, b"AccessDenied\n", "text/plain")
+        found = self._ledger.find_media(media)
+        if found is None:
+            return Response(404, b"NoSuchKey\n", "text/plain")
+        return Response(200, found.content, found.content_type, {"Content-Security-Policy": "sandbox"})
+
+    def _signature(self, media: str, expires: str) -> str:
+        return hmac.new(self._signing_key, f"{media}:{expires}".encode(), "sha256").hexdigest()
 
     def _find_media(self, request: Request, sid: str, media_sid: str) -> Media:
         media = self._ledger.find_media(media_sid)

@@ -100,6 +100,11 @@ def _whatsapp_params(message: Message, status: str) -> dict[str, str]:
     return params
 
 
+def lane_of(message_sid: str) -> int:
+    """Which thread sends the callbacks of a message."""
+    return zlib.crc32(message_sid.encode()) % SENDER_THREADS
+
+
 class Sender:
     """A bounded crew of threads; callbacks of one message go through one thread, so they keep their order."""
 
@@ -123,7 +128,7 @@ class Sender:
 
     def send(self, callback: Callback) -> None:
         """Send on the message's own lane; called by one thread only, the scheduler's."""
-        lane = zlib.crc32(callback.message_sid.encode()) % SENDER_THREADS
+        lane = lane_of(callback.message_sid)
         if self._threads[lane].ident is None:
             self._threads[lane].start()
         self._lanes[lane].put(callback)

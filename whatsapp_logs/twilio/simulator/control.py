@@ -3,7 +3,10 @@
 GET  /_simulator/messages          every message, oldest first
 GET  /_simulator/callbacks         every attempt at a webhook, oldest first
 GET  /_simulator/settings          the faults in force;  POST {name: value, …} changes some
-POST /_simulator/inbound           {from, body, name?}   a customer writes
+POST /_simulator/inbound           a customer writes: {from, body?, name?, media?: [{content_type, base64}], reply_to?, user_id?,
+                                   button?: {text, payload?, kind?}, item?: {id, title, description?},
+                                   location?: {latitude, longitude, label?, address?}}, or several at once: {messages: […]}
+POST /_simulator/press             {sid, choice}         a customer presses a button, or chooses a line, of a message
 POST /_simulator/block             {number, blocked?}    a customer blocks (or unblocks) the sender
 POST /_simulator/read              {sid}                 a customer reads a delivered message
 POST /_simulator/release           send the callbacks that were held, hold no longer
@@ -14,6 +17,7 @@ POST /_simulator/away              {seconds}             connections are refused
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -21,6 +25,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from whatsapp_logs.twilio.simulator import rules, wire
+from whatsapp_logs.twilio.simulator.inbound import Button, File, ListItem, Location, Writing
 from whatsapp_logs.twilio.simulator.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ class Control:
             ("GET", "settings"): lambda _: simulator.settings.as_json(),
             ("POST", "settings"): self._change_settings,
             ("POST", "inbound"): self._receive,
+            ("POST", "press"): lambda values: {"sid": simulator.press(str(values["sid"]), str(values["choice"]))},
             ("POST", "block"): self._block,
             ("POST", "read"): self._read,
             ("POST", "release"): lambda _: {"released": simulator.release()},
@@ -71,8 +77,9 @@ class Control:
         return self._simulator.settings.as_json()
 
     def _receive(self, values: Values) -> object:
-        customer = _number(values["from"])
-        return {"sid": self._simulator.receive(customer, str(values["body"]), name=str(values.get("name", "Customer")))}
+        if "messages" in values:
+            return {"sids": self._simulator.receive_together([_writing(message) for message in values["messages"]])}
+        return {"sid": self._simulator.receive(*_writing(values))}
 
     def _block(self, values: Values) -> object:
         number, blocked = _number(values["number"]), bool(values.get("blocked", True))
@@ -126,8 +133,28 @@ def is_from_here(request: Request) -> bool:
     return site in ("same-origin", "none") and origin in (None, f"http://{host}")
 
 
+def _writing(values: Values) -> tuple[str, Writing]:
+    """Who writes, and what; ValueError or KeyError when it cannot be read."""
+    try:
+        written = Writing(
+            str(values.get("body") or ""), str(values.get("name") or "Customer"),
+            [File(str(file["content_type"]), base64.b64decode(file["base64"])) for file in values.get("media") or ()],
+            Button(**values["button"]) if values.get("button") else None,
+            ListItem(**values["item"]) if values.get("item") else None,
+            Location(**values["location"]) if values.get("location") else None,
+            values.get("reply_to"), values.get("user_id"),
+        )  # fmt: skip
+    except TypeError as wrong:
+        raise ValueError(f"the message cannot be read: {wrong}") from wrong
+    if not (written.words or written.files or written.location):
+        raise ValueError("a message has a body, media, a button, an item or a location")
+    return _number(values["from"]), written
+
+
 def _number(value: object) -> str:
     address = str(value).replace(" ", "")
+    if rules.is_address(f"whatsapp:{address}"):
+        address = f"whatsapp:{address}"
     if not rules.is_address(address):
         raise ValueError("the number is written as +447700900500")
     return address

@@ -120,6 +120,9 @@ class Ledger:
         )
         return [Media(*row) for row in rows]  # type: ignore[arg-type]
 
+    def delete_media(self, sid: str) -> None:
+        self._database.run("DELETE FROM media WHERE sid = ?", (sid,))
+
     def find_media(self, sid: str) -> Media | None:
         row = self._database.row(
             "SELECT sid, message_sid, url, content_type, created_at, content FROM media WHERE sid = ?", (sid,)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from whatsapp_logs.twilio.simulator import approval, inbound, media, rules
+from whatsapp_logs.twilio.simulator.callbacks import SENDER_THREADS, lane_of
 from whatsapp_logs.twilio.simulator.contacts import Contacts
 from whatsapp_logs.twilio.simulator.contents import NAME_BLOCKED_S, Contents
 from whatsapp_logs.twilio.simulator.database import Database
+from whatsapp_logs.twilio.simulator.inbound import Writing
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message, new_sid
 from whatsapp_logs.twilio.simulator.queue import Callback, Queue, Timer
 from whatsapp_logs.twilio.simulator.reporter import Reporter
@@ -27,9 +29,9 @@ class Network:
 
     def __init__(
         self, account_sid: str, auth_token: str, *, database: Database, settings: Settings, pace: float,
-        default_sender: str, seed: int | None,
+        default_sender: str, base_url: Callable[[], str], seed: int | None,
     ) -> None:  # fmt: skip
-        self.account_sid, self.default_sender = account_sid, default_sender
+        self.account_sid, self.default_sender, self._base_url = account_sid, default_sender, base_url
         self.settings, self.pace, self.database = settings, pace, database
         self.ledger, self.contacts, self.queue = Ledger(database), Contacts(database), Queue(database)
         self.contents = Contents(database)
@@ -73,19 +75,39 @@ class Network:
             self.queue.remove_timers_of(sid)
             self._move(sid, status=status, steps=())
 
-    def receive(self, customer: str, body: str, *, name: str) -> str:
-        """Take what a customer writes: the window opens, STOP and START count, the inbound webhook is called."""
-        message = inbound.message(customer, self._sender_to(customer), body, now=time.time())
+    def receive(self, writings: Sequence[tuple[str, Writing]]) -> list[str]:
+        """Take what customers write, all in the same instant: windows open, STOP and START count, webhooks are called.
+
+        Each message's webhook has a thread of its own (up to callbacks.SENDER_THREADS), as Twilio's have.
+        """
+        now, sids = time.time(), []
         with self.database.transaction():
-            self.ledger.add(message)
-            self.contacts.hear_from(customer, name=name, now=message.created_at)
-            word = body.strip().upper()
-            if word in rules.OPT_OUT_WORDS | rules.OPT_IN_WORDS:
-                self.contacts.opt_out(customer, word in rules.OPT_OUT_WORDS)
-            if self.settings.inbound_url:
-                params = inbound.params(self.account_sid, message, name=name, opt_out=self.settings.advanced_opt_out)
-                self.reporter.report_inbound(message, self.settings.inbound_url, params)
-        return message.sid
+            for n, (customer, written) in enumerate(writings):
+                sids.append(self._take_in(customer, written, lane=n if len(writings) > 1 else None, now=now))
+        return sids
+
+    def _take_in(self, customer: str, written: Writing, *, lane: int | None, now: float) -> str:
+        sid = new_sid("MM" if written.files else "SM")
+        while lane is not None and lane_of(sid) != lane % SENDER_THREADS:
+            sid = new_sid(sid[:2])
+        media_sids = [new_sid("ME") for _ in written.files]
+        root = f"{self._base_url()}/{rules.API_VERSION}/Accounts/{self.account_sid}/Messages/{sid}/Media"
+        urls = tuple(f"{root}/{media_sid}" for media_sid in media_sids)
+        message = inbound.message(customer, self._sender_to(customer), written, sid=sid, media_urls=urls, now=now)
+        self.ledger.add(message)
+        for media_sid, url, file in zip(media_sids, urls, written.files, strict=True):
+            self.ledger.add_media(Media(media_sid, sid, url, file.content_type, now, file.content))
+        self.contacts.hear_from(customer, name=written.name, now=now)
+        kind = rules.opt_out_type(message.body)
+        if kind in ("STOP", "START") and (self.settings.stop_opts_out or self.settings.advanced_opt_out):
+            self.contacts.opt_out(customer, kind == "STOP")
+        if self.settings.inbound_url:
+            replied_to = self.ledger.find(written.reply_to) if written.reply_to else None
+            params = inbound.params(
+                self.account_sid, message, written, replied_to=replied_to, opt_out=self.settings.advanced_opt_out
+            )
+            self.reporter.report_inbound(message, self.settings.inbound_url, params)
+        return sid
 
     # -- WhatsApp's review of templates --------------------------------------------------------------
 

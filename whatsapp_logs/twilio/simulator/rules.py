@@ -11,6 +11,7 @@ from typing import Literal
 
 API_VERSION = "2010-04-01"
 WINDOW_S = 24 * 3600.0
+SIGNED_URL_S = 4 * 3600.0  # of a file's second address
 MAX_BODY_CHARACTERS = 1600
 MAX_TEMPLATE_CHARACTERS = 1024
 MAX_MEDIA_LINKS = 10
@@ -38,6 +39,8 @@ MAX_SESSION_BUTTONS = 3  # of a template that WhatsApp has not approved
 
 OPT_OUT_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"})
 OPT_IN_WORDS = frozenset({"START", "UNSTOP", "YES"})
+HELP_WORDS = frozenset({"HELP", "INFO"})
+REPLY_KNOWN_S = 7 * 24 * 3600.0  # a reply to an older message does not say what it replies to
 
 # WhatsApp shows no text beside these: the Body of a document, audio or video message is dropped.
 _TEXT_SURVIVES_WITH = ("image/",)
@@ -217,6 +220,13 @@ def is_address(address: str) -> bool:
     if re.fullmatch(r"(whatsapp:)?\+[1-9][0-9]{6,14}", address):
         return True
     return bool(re.fullmatch(r"whatsapp:[A-Z]{2}\.[A-Za-z0-9]{1,128}", address))
+
+
+def opt_out_type(body: str) -> str | None:
+    """STOP, START or HELP when the whole text is one of Twilio's words for it."""
+    word = body.strip().upper()
+    kinds = (("STOP", OPT_OUT_WORDS), ("START", OPT_IN_WORDS), ("HELP", HELP_WORDS))
+    return next((kind for kind, words in kinds if word in words), None)
 
 
 def count_segments(text: str, *, whatsapp: bool) -> int:

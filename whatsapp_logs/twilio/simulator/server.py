@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from whatsapp_logs.twilio.simulator.wire import Request, Response, request_id
 
 MAX_REQUEST_BYTES = 1024 * 1024
+MAX_UPLOAD_BYTES = 24 * 1024 * 1024  # a file of a customer, in base64, at the simulator's own addresses
 IDLE_CONNECTION_S = 75.0
 STOP_POLL_S = 0.01  # how soon a stop is noticed
 
@@ -88,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         started = time.monotonic()
         length = self.headers.get("Content-Length") or "0"
-        if not length.isdecimal() or int(length) > MAX_REQUEST_BYTES:
+        if not length.isdecimal() or int(length) > self._max_bytes():
             self.close_connection = True
             self._write(Response(413, b"Request too large\n", "text/plain"), started)
             return
@@ -105,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
         _cut(self.connection)
 
     do_POST = do_DELETE = do_PUT = do_PATCH = do_HEAD = do_GET
+
+    def _max_bytes(self) -> int:
+        return MAX_UPLOAD_BYTES if self.path.startswith(("/_simulator/", "/phone/")) else MAX_REQUEST_BYTES
 
     def _write(self, response: Response, started: float) -> None:
         self.send_response(response.status)

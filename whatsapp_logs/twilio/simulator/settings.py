@@ -46,9 +46,12 @@ class Settings:
     # WhatsApp
     enforce_window: bool = True  # free text outside the 24-hour window fails with 63016
     auto_read: bool = True  # customers read what they get; off: mark it read by hand
-    advanced_opt_out: bool = False  # inbound STOP, START and HELP carry OptOutType
+    stop_opts_out: bool = True  # STOP bars the customer at Twilio; unconfirmed for WhatsApp, so that it can be off
+    # Inbound STOP, START and HELP carry OptOutType, and later messages fail with 21610 instead of being refused.
+    advanced_opt_out: bool = False
     review_by_hand: bool = False  # submitted templates stay pending until Simulator.approve_template() and its like
     # The account
+    media_auth: bool = True  # customers' files are given out to the account's login only
     inbound_url: str | None = None  # where customers' messages are posted
     media_base_url: str = "http://127.0.0.1:8000"  # fixed part of media URLs in *_by_path templates
 
