@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email import message_from_bytes
+from email.message import Message as Headers
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -12,6 +14,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whatsapp_logs.twilio.simulator import rules
+from whatsapp_logs.twilio.simulator.inbound import File, Writing
 from whatsapp_logs.twilio.simulator.ledger import Media, Message
 from whatsapp_logs.twilio.simulator.wire import Request, Response
 
@@ -25,7 +28,7 @@ _SAFETY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with no-referrer a browser without script says that its form comes from "null"
     "Cache-Control": "no-store",
 }
 # Opened in the browser; every other type is downloaded, so that no file can act as a page of the simulator.
@@ -67,12 +70,24 @@ class Bubble:
         return self.message.direction == "inbound" or self.message.status in ("delivered", "read")
 
     @property
+    def has_list(self) -> bool:
+        return any(choice.kind == "list" for choice in self.message.choices)
+
+    @property
     def failed(self) -> bool:
         return self.message.status in ("failed", "undelivered")
 
     @property
     def reason(self) -> str:
         return rules.error_text(self.message.error_code) or "unknown reason"
+
+
+class Form(dict[str, str]):
+    """The fields of a form, and the files that came with it."""
+
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(fields or {})
+        self.files: list[File] = []
 
 
 class Phone:
@@ -87,8 +102,9 @@ class Phone:
         self._pages.filters["clock"] = lambda at: time.strftime("%H:%M", time.localtime(at))
         self._pages.filters["until"] = _until
         self._pages.filters["number"] = rules.bare
-        self._forms: dict[str, Callable[[dict[str, str]], None]] = {
+        self._forms: dict[str, Callable[[Form], None]] = {
             "/phone/answer": self._answer_office,
+            "/phone/press": self._press_choice,
             "/phone/block": self._block,
             "/phone/read": lambda form: simulator.mark_read(form.get("sid", "")),
             "/phone/fault": self._press,
@@ -152,7 +168,7 @@ class Phone:
         act = self._forms.get(request.path)
         if act is None:
             return _text(404, "There is no such form on the simulator")
-        form = {name: values[-1] for name, values in request.form.items()}
+        form = _read_form(request)
         try:
             act(form)
         except (KeyError, ValueError) as wrong:
@@ -160,24 +176,46 @@ class Phone:
         chosen = form.get("with", "")
         return Response(303, headers={"Location": f"/?{urlencode({'with': chosen})}" if chosen else "/"})
 
-    def _answer_office(self, form: dict[str, str]) -> None:
+    def _answer_office(self, form: Form) -> None:
         number, body = form.get("with", "").replace(" ", ""), form.get("body", "").strip()
         if not rules.is_address(number):
             raise ValueError("a number is written like +447700900500")
-        if body:
-            self._simulator.receive(number, body[: rules.MAX_BODY_CHARACTERS])
+        if body or form.files:
+            self._simulator.receive(number, Writing(body[: rules.MAX_BODY_CHARACTERS], files=form.files))
 
-    def _block(self, form: dict[str, str]) -> None:
+    def _press_choice(self, form: Form) -> None:
+        self._simulator.press(form.get("sid", ""), form.get("choice", ""))
+
+    def _block(self, form: Form) -> None:
         act = self._simulator.block if form.get("blocked") == "1" else self._simulator.unblock
         act(form.get("with", ""))
 
-    def _press(self, form: dict[str, str]) -> None:
+    def _press(self, form: Form) -> None:
         for fault in FAULTS:
             if fault.name == form.get("fault"):
                 on = form.get("on") == "1"
                 self._simulator.settings.update({fault.setting: fault.on if on else fault.off})
                 if not self._simulator.settings.hold:
                     self._simulator.release()
+
+
+def _read_form(request: Request) -> Form:
+    """The fields and files of a form, as a browser sends either kind; the last value of a name counts."""
+    kind = Headers()
+    kind["Content-Type"] = request.headers.get("content-type", "")
+    boundary = kind.get_boundary()
+    if kind.get_content_type() != "multipart/form-data" or not boundary:
+        return Form({name: values[-1] for name, values in request.form.items()})
+    form = Form()
+    for part in request.body.split(b"--" + boundary.encode())[1:-1]:
+        head, _, content = part.removeprefix(b"\r\n").removesuffix(b"\r\n").partition(b"\r\n\r\n")
+        fields = message_from_bytes(head + b"\r\n\r\n")
+        name = str(fields.get_param("name", header="content-disposition"))
+        if fields.get_filename() is None:
+            form[name] = content.decode("utf-8", "replace")
+        elif content:
+            form.files.append(File(fields.get_content_type(), content))
+    return form
 
 
 def _until(at: float) -> str:
