@@ -108,7 +108,10 @@ class Api:
         refusal = self._refusal(message)
         if refusal:
             return refusal
-        self._network.accept(message)
+        with self._network.database.transaction():  # together, so that no other call takes the place in between
+            if not message.service_sid and self._network.is_full(message):
+                raise ApiError(400, 21611)
+            self._network.accept(message)
         fault = fault or {"500 after accept": "500_after_accept", "cut after accept": "cut_after_accept"}.get(
             rules.magic_for(message.to).create
         )

@@ -71,6 +71,15 @@ CREATE TABLE IF NOT EXISTS blocked_names (
     name  TEXT PRIMARY KEY,
     until REAL NOT NULL
 );
+CREATE TABLE IF NOT EXISTS senders (
+    address TEXT PRIMARY KEY,
+    free_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS openings (
+    customer TEXT PRIMARY KEY,
+    at       REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS openings_at ON openings (at);
 CREATE TABLE IF NOT EXISTS timers (
     id   INTEGER PRIMARY KEY AUTOINCREMENT, -- a removed timer may still wait in memory: its id must not come again
     due  REAL NOT NULL,

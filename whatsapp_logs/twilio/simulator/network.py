@@ -14,6 +14,7 @@ from whatsapp_logs.twilio.simulator.contents import NAME_BLOCKED_S, Contents
 from whatsapp_logs.twilio.simulator.database import Database
 from whatsapp_logs.twilio.simulator.inbound import Writing
 from whatsapp_logs.twilio.simulator.ledger import Ledger, Media, Message, new_sid
+from whatsapp_logs.twilio.simulator.limits import Limits
 from whatsapp_logs.twilio.simulator.queue import Callback, Queue, Timer
 from whatsapp_logs.twilio.simulator.reporter import Reporter
 from whatsapp_logs.twilio.simulator.scheduler import Scheduler
@@ -34,7 +35,7 @@ class Network:
         self.account_sid, self.default_sender, self._base_url = account_sid, default_sender, base_url
         self.settings, self.pace, self.database = settings, pace, database
         self.ledger, self.contacts, self.queue = Ledger(database), Contacts(database), Queue(database)
-        self.contents = Contents(database)
+        self.contents, self._limits = Contents(database), Limits(database)
         self.reporter = Reporter(
             account_sid, auth_token, database=database, settings=settings, seed=seed,
             pace=lambda: self.pace, set_timer=self._set_timer, answered=self._take_reply,
@@ -67,7 +68,15 @@ class Network:
             if message.send_at:
                 self._set_timer(message.send_at - message.created_at, "send_at", message.sid)
             else:
-                self._set_timer(message.steps[0].after_s, "step", message.sid)
+                wait_s = self._wait_for_turn_s(message) if message.status == "queued" else 0.0
+                self._set_timer(message.steps[0].after_s, "step", message.sid, wait_s=wait_s)
+
+    def is_full(self, message: Message) -> bool:
+        """Whether more messages wait at the sender than the settings allow."""
+        per_s, limit = self.settings.messages_per_s, self.settings.queue_limit
+        if not per_s or limit is None:
+            return False
+        return self._limits.waiting(self._sender_of(message), per_s=per_s, now=time.time()) >= limit
 
     def end_by_hand(self, sid: str, status: str) -> None:
         """Give a message its last status now: read by the customer, or canceled by the account."""
@@ -150,8 +159,16 @@ class Network:
 
     # -- the way of a message --------------------------------------------------------------------------
 
-    def _set_timer(self, wait_s: float, kind: str, ref: str) -> None:
-        self._scheduler.add(self.queue.add_timer(time.time() + wait_s * self.pace, kind, ref))
+    def _set_timer(self, after_s: float, kind: str, ref: str, *, wait_s: float = 0.0) -> None:
+        """`after_s` goes at the pace, `wait_s` is real time."""
+        self._scheduler.add(self.queue.add_timer(time.time() + after_s * self.pace + wait_s, kind, ref))
+
+    def _wait_for_turn_s(self, message: Message) -> float:
+        per_s = self.settings.messages_per_s
+        return self._limits.wait_s(self._sender_of(message), per_s=per_s, now=time.time()) if per_s else 0.0
+
+    def _sender_of(self, message: Message) -> str:
+        return message.from_ or self._sender_to(message.to)
 
     def _take(self, timers: Sequence[Timer]) -> None:
         with self.database.transaction():
@@ -171,6 +188,11 @@ class Network:
         if message is None or not message.steps:
             return
         step, *rest = message.steps
+        wait_s = 0.0
+        if step.status == "queued" and self.is_full(message):  # a Messaging Service has picked the sender
+            rest = list(rules.failure(rules.magic_for(message.to), 30001))
+        elif step.status == "queued":
+            wait_s = self._wait_for_turn_s(message)
         changes: dict[str, object] = {"status": step.status, "steps": tuple(rest)}
         if step.error_code:
             changes["error_code"] = step.error_code
@@ -182,7 +204,7 @@ class Network:
         if step.status == "sending":
             self._set_timer(0.0, "depart", message.sid)
         elif rest:
-            self._set_timer(rest[0].after_s, "step", message.sid)
+            self._set_timer(rest[0].after_s, "step", message.sid, wait_s=wait_s)
         if step.status == "delivered":
             self._set_timer(rules.PRICE_AFTER_S, "price", message.sid)
 
@@ -232,23 +254,29 @@ class Network:
     ) -> tuple[rules.Step, ...]:
         magic, contact = rules.magic_for(message.to), self.contacts.find(message.to)
         whatsapp = rules.is_whatsapp(message.to)
-        outside = self.settings.enforce_window and whatsapp and not contact.window_is_open(now)
+        begins = whatsapp and not contact.window_is_open(now)
         code = message.refused_with or (fetched.error_code if fetched else None)
         if contact.opted_out:
             code = 21610
         elif magic.ending == "failed":
             code = magic.error_code
-        elif code is None and message.content_sid and whatsapp:
-            code = self._template_refusal(message, outside=outside)
-        elif code is None and outside:
-            code = 63016
+        elif code is None and whatsapp:
+            code = self._whatsapp_refusal(message, outside=begins and self.settings.enforce_window)
+        if code is None and begins and not self._may_open(message, now):
+            code = 63018
         if code:
             return rules.failure(magic, code)
         return rules.journey(magic, whatsapp=whatsapp, blocked=contact.blocked, receipts=self.settings.auto_read)
 
-    def _template_refusal(self, message: Message, *, outside: bool) -> int | None:
-        """What WhatsApp has against the template at this moment; one that is not approved may answer a customer."""
-        content = self.contents.find(message.content_sid or "")
+    def _may_open(self, message: Message, now: float) -> bool:
+        limit = self.settings.daily_customers
+        return limit is None or self._limits.may_open(message.to, customers=limit, now=now)
+
+    def _whatsapp_refusal(self, message: Message, *, outside: bool) -> int | None:
+        """Free text only inside the window; a template by its state now, and an unapproved one like free text."""
+        if not message.content_sid:
+            return 63016 if outside else None
+        content = self.contents.find(message.content_sid)
         if content is None:  # deleted since
             return 63027
         if content.status in rules.TEMPLATE_REFUSALS:

@@ -39,6 +39,10 @@ class Settings:
     hang_s: float = 30.0  # how long timeout_after_accept keeps the caller waiting before the connection is cut
     latency_s: float = 0.0  # added to every answer of the API
     max_concurrent: int | None = None  # more requests than this at the same time are answered 429
+    # The sender's limits; null is none. Messages a second are real time: a campaign's rate is measured in it.
+    messages_per_s: float | None = None  # what is over it waits as queued
+    queue_limit: int | None = None  # more waiting: refused with 21611, through a Messaging Service failed with 30001
+    daily_customers: int | None = None  # more customers first written to within 24 hours fail with 63018
     # Lists
     list_lag_s: float = 0.0  # younger messages are missing from lists (fetching them by SID works)
     list_hides_unsent: bool = False  # messages without date_sent are missing from every list, not only filtered ones
@@ -73,10 +77,8 @@ class Settings:
 def _checked(name: str, value: object, default: object) -> object:
     if name in ("create_error", "read_error"):
         return _one_of(name, value, CREATE_ERRORS if name == "create_error" else READ_ERRORS)
-    if name == "max_concurrent":
-        if value is None or (isinstance(value, int) and value > 0):
-            return value
-        raise ValueError("max_concurrent is a positive whole number or null")
+    if name in ("max_concurrent", "queue_limit", "daily_customers", "messages_per_s"):
+        return _limit(name, value)
     if name == "delay_s":
         return _span(value)
     if isinstance(default, bool):
@@ -97,6 +99,13 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> object:
     if value is None or value in allowed:
         return value
     raise ValueError(f"{name} is null or one of {', '.join(allowed)}")
+
+
+def _limit(name: str, value: object) -> object:
+    fits = (int, float) if name.endswith("_per_s") else int
+    if value is None or (isinstance(value, fits) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError(f"{name} is a positive {'' if name.endswith('_per_s') else 'whole '}number or null")
 
 
 def _span(value: object) -> tuple[float, float]:
