@@ -159,7 +159,7 @@ def _variables(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _types(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    types = _without_nulls(values.get("types") or {})  # the SDK writes every type that it knows, as null
+    types = _without_nulls(values.get("types") or {})  # some SDKs write every type and field that they know, as null
     if not isinstance(types, dict) or not types or not all(isinstance(shape, dict) for shape in types.values()):
         raise ApiError(400, 20001, "types is required: an object with at least one content type")
     for kind, shape in types.items():

@@ -135,7 +135,6 @@ class Network:
             content = self.contents.find(sid)
             if content is None:
                 raise KeyError(sid)
-            self.queue.remove_reviews_of(sid)
             now = time.time()
             self.contents.change(
                 sid, status=status, category=category or content.category or "UTILITY",

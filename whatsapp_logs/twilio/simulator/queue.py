@@ -75,9 +75,6 @@ class Queue:
         """Forget the next step of a message; its callbacks and price stay due."""
         self._database.run("DELETE FROM timers WHERE ref = ? AND kind IN ('step', 'depart', 'send_at')", (message_sid,))
 
-    def remove_reviews_of(self, content_sid: str) -> None:
-        self._database.run("DELETE FROM timers WHERE ref = ? AND kind = 'review'", (content_sid,))
-
     def is_idle(self) -> bool:
         """Whether nothing is under way any more; prices and scheduled messages are not waited for."""
         return self._database.row("SELECT 1 FROM timers WHERE kind NOT IN ('price', 'send_at') LIMIT 1") is None
