@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -597,6 +599,18 @@ class TestTheProcess:
         for sid in sids:
             assert set(receiver.statuses(sid)) == {"sent", "delivered", "read"}
         assert all(item.valid for item in receiver.received)
+
+    def test_a_state_file_of_an_older_simulator_is_read(self, tmp_path: Path):
+        state = tmp_path / "twilio.sqlite"
+        with Simulator(ACCOUNT, TOKEN, state=str(state), pace=0) as simulator:
+            simulator.receive(CUSTOMER, "Hello")
+        with closing(sqlite3.connect(state)) as older:
+            for statement in ("ALTER TABLE messages DROP COLUMN choices", "ALTER TABLE messages DROP COLUMN menu",
+                              "DROP TABLE contents", "DROP TABLE openings", "DROP TABLE senders"):  # fmt: skip
+                older.execute(statement)
+        with Simulator(ACCOUNT, TOKEN, state=str(state), pace=0) as simulator:
+            assert [message.body for message in simulator.messages()] == ["Hello"]
+            simulator.wait_for(remind(connect(simulator.base_url)).sid, "read")
 
     def test_sigterm_ends_it_cleanly(self):
         process, base_url = self.run()
