@@ -205,6 +205,11 @@ class WhatsAppService:
         with self.database.reading() as conn:
             return consent_events.of_address(conn, address)
 
+    def consent_of_client(self, client_id: str, address: str | None) -> list[ConsentEvent]:
+        """A client's lines, by their id and by the number that they have now; the latest first."""
+        with self.database.reading() as conn:
+            return consent_events.of_client(conn, client_id, address)
+
     def consent_page(
         self, *, before: Cursor | None = None, kind: str | None = None, limit: int = 50
     ) -> list[ConsentEvent]:

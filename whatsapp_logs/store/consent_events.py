@@ -65,6 +65,20 @@ def of_address(conn: Connection[Any], address: str, *, limit: int = 100) -> list
     )
 
 
+def of_client(conn: Connection[Any], client_id: str, address: str | None, *, limit: int = 100) -> list[ConsentEvent]:
+    """A client's lines by id and by number, the latest first."""
+    return _rows(
+        conn,
+        f"""
+        SELECT {COLUMNS} FROM whatsapp_logs.consent_events WHERE client_id = %(client_id)s
+        UNION
+        SELECT {COLUMNS} FROM whatsapp_logs.consent_events WHERE address = %(address)s
+        ORDER BY happened_at DESC, id DESC LIMIT %(limit)s
+        """,  # noqa: S608 - words of ours; values are parameters
+        {"client_id": client_id, "address": address, "limit": limit},
+    )
+
+
 def page(
     conn: Connection[Any], *, before: Cursor | None = None, kind: str | None = None, limit: int = 50
 ) -> list[ConsentEvent]:

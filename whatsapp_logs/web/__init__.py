@@ -15,6 +15,7 @@ from whatsapp_logs.web import (
     access,
     api,
     callbacks,
+    consent,
     errors,
     exports,
     health,
@@ -148,6 +149,7 @@ class WhatsAppLogs:
         reconciliations.register(people)
         tokens.register(people)
         privacy.register(people)
+        consent.register(people)
         api.register(people)
         errors.register(people)
 
