@@ -55,6 +55,7 @@ class Discovered:
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str  # "": there is none
     algorithms: tuple[str, ...]
     posts_secret: bool
     names_itself: bool  # its answers carry `iss` (RFC 9207)
@@ -104,14 +105,15 @@ class Provider:
     def identity(self, code: str, *, verifier: str, nonce: str) -> Identity:
         """Redeem the code and check the ID token."""
         discovered = self._discover()
-        token = self._redeem(discovered, code, verifier).get("id_token")
+        tokens = self._redeem(discovered, code, verifier)
+        token = tokens.get("id_token")
         if not isinstance(token, str):
             raise NotBelieved("no ID token")
         claims = self._checked(token, discovered, nonce)
         return Identity(
             issuer=self.settings.issuer,
             subject=claims["sub"],
-            names=_names(claims),
+            names=_names(claims) or _names(_user_info(discovered, tokens.get("access_token"), claims["sub"])),
             is_multi_factor=_is_multi_factor(claims),
             authenticated_at=_whole(claims.get("auth_time")),
         )
@@ -217,10 +219,36 @@ def _as_document(status: int, body: bytes) -> Mapping[str, Any]:
     return document
 
 
+def _user_info(discovered: Discovered, access_token: object, subject: str) -> Mapping[str, Any]:
+    """What an ID token leaves out: many providers tell e-mail address and user name here alone (OpenID Connect Core 5.4)."""
+    if not discovered.userinfo_endpoint or not isinstance(access_token, str):
+        return {}
+    status, answer = _ask("GET", discovered.userinfo_endpoint, auth=_Bearer(access_token))
+    if 400 <= status < 500:
+        raise NotBelieved(f"userinfo endpoint answered {status}")
+    told = _as_document(status, answer)
+    if told.get("sub") != subject:  # 5.3.2: the answer may be about somebody else
+        raise NotBelieved("userinfo of another subject")
+    return told
+
+
+class _Bearer(requests.auth.AuthBase):
+    """The access token, whatever a `.netrc` of this machine says."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, asked: requests.PreparedRequest) -> requests.PreparedRequest:
+        asked.headers["Authorization"] = f"Bearer {self._token}"
+        return asked
+
+
 def _as_discovered(document: Mapping[str, Any], issuer: str) -> Discovered:
     if document.get("issuer") != issuer:
         raise NotBelieved("OIDC_ISSUER is not, to the letter, what the discovery document calls its issuer")
     endpoints = {name: document.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    if (told_at := document.get("userinfo_endpoint")) is not None:
+        endpoints["userinfo_endpoint"] = told_at
     if unsafe := [name for name, url in endpoints.items() if not is_safe(url)]:
         raise NotBelieved(f"discovery document: {', '.join(unsafe)} missing or not https")
     if issuer.startswith("https:") and not all(str(url).startswith("https:") for url in endpoints.values()):
@@ -228,7 +256,7 @@ def _as_discovered(document: Mapping[str, Any], issuer: str) -> Discovered:
     listed = document.get("id_token_signing_alg_values_supported")
     methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
     return Discovered(
-        **{name: str(url) for name, url in endpoints.items()},
+        **{"userinfo_endpoint": "", **{name: str(url) for name, url in endpoints.items()}},
         algorithms=tuple(each for each in _KINDS if isinstance(listed, list) and each in listed),
         posts_secret="client_secret_post" in methods and "client_secret_basic" not in methods,
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,

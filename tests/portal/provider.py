@@ -40,6 +40,7 @@ class FakeProvider:
     discovery: dict[str, Any] = field(default_factory=dict)
     sign: Sign | None = None
     is_cancelled: bool = False
+    told_apart: dict[str, Any] | None = None  # what only its userinfo endpoint tells; None: it has no such endpoint
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
@@ -92,6 +93,7 @@ class FakeProvider:
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
             "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"],
+            **({} if self.told_apart is None else {"userinfo_endpoint": f"{self.issuer}/userinfo"}),
             **self.discovery,
         }
 
@@ -117,6 +119,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif parts.path == "/.well-known/openid-configuration":
             self._answer(200, self.provider.document())
+        elif parts.path == "/userinfo":
+            is_known = self.headers.get("Authorization") == "Bearer x"
+            self._answer(*((200, self.provider.told_apart or {}) if is_known else (401, {"error": "invalid_token"})))
         else:
             self._answer(200, self.provider.keys())
 

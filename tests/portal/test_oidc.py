@@ -131,6 +131,26 @@ def test_an_address_may_be_a_user_name(door: Door) -> None:
     assert door.come_in(door.browser()).location == "/"
 
 
+def test_names_that_the_provider_tells_only_when_asked_for_them_lead_to_the_person_too(door: Door) -> None:
+    user_id = door.invite("olga.thin")
+    door.provider.sits_there("46")
+    door.provider.told_apart = {"sub": "46", "preferred_username": "olga.thin"}
+    assert door.come_in(door.browser()).location == "/"
+    sql = "SELECT user_id FROM oidc_links WHERE issuer = %(issuer)s AND subject = '46'"
+    assert door.office.row(sql, issuer=door.provider.issuer) == (user_id,)
+
+
+@pytest.mark.parametrize(
+    "told", [{"sub": "48", "preferred_username": "olga.thin"}, {"preferred_username": "olga.thin"}]
+)
+def test_what_is_told_of_somebody_else_is_not_believed(door: Door, told: dict[str, Any]) -> None:
+    door.invite("olga.thin")
+    door.provider.sits_there("47")
+    door.provider.told_apart = told
+    browser = door.browser()
+    assert "could not be trusted" in said(browser, door.come_in(browser))
+
+
 def _own_key(door: Door) -> None:
     other = rsa.generate_private_key(65537, 2048)
     door.provider.sign = lambda claims: jwt.encode(claims, other, algorithm="RS256", headers={"kid": KEY_ID})
@@ -264,7 +284,7 @@ def test_a_cancelled_sign_in_says_so(door: Door) -> None:
 
 @pytest.mark.parametrize("changed", [
     {"issuer": "https://evil.example.test"}, {"token_endpoint": "http://login.example.test/token"}, {"jwks_uri": "file:///x"},
-    {"authorization_endpoint": None},
+    {"authorization_endpoint": None}, {"userinfo_endpoint": "http://login.example.test/userinfo"},
 ])  # fmt: skip
 def test_a_provider_that_is_not_what_was_configured_is_not_asked_further(door: Door, changed: dict[str, Any]) -> None:
     door.provider.discovery = changed
