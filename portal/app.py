@@ -45,6 +45,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     app.config.update(
         PORTAL=config,
         SECRET_KEY=config.secret_key,
+        SECRET_KEY_FALLBACKS=[config.previous_secret_key] if config.previous_secret_key else None,
         SESSION_COOKIE_NAME=config.cookie_name,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

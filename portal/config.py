@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from portal.oidc_settings import OidcSettings
+from portal.sealing import Seal
 from whatsapp_logs import config
 from whatsapp_logs.errors import ConfigError
 
@@ -24,6 +25,7 @@ class PortalConfig:
 
     database_url: str
     secret_key: str
+    previous_secret_key: str = field(default="", repr=False)
     timezone: str = "Europe/London"
     region: str = "GB"
     secure_cookies: bool = False
@@ -32,6 +34,11 @@ class PortalConfig:
     trusted_proxies: int = 0  # in front of the portal, each adding the caller's address to X-Forwarded-For
     cookie_name: str = "portal_session"
     oidc: OidcSettings | None = None
+
+    @property
+    def seal(self) -> Seal:
+        """What seals second factors' secrets."""
+        return Seal(secret_key=self.secret_key, previous_secret_key=self.previous_secret_key)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> PortalConfig:
@@ -62,6 +69,7 @@ class PortalConfig:
         return cls(
             database_url=env["DATABASE_URL"],
             secret_key=env["SECRET_KEY"],
+            previous_secret_key=env.get("PREVIOUS_SECRET_KEY", ""),
             timezone=timezone,
             region=env.get("DEFAULT_REGION") or "GB",
             secure_cookies=_SWITCHES[switch],

@@ -7,14 +7,16 @@ import time
 
 import segno
 from flask import Blueprint, abort, redirect, render_template, request, session, url_for
+from psycopg import Connection
 from werkzeug.wrappers import Response
 
 from portal import notes, second_factors, sign_ins, throttle
-from portal.access import TOKEN, current_sign_in, me, my_sign_in, needs_second_factor, public, requires
+from portal.access import TOKEN, current_sign_in, me, my_sign_in, needs_second_factor, portal_config, public, requires
 from portal.auth import TOO_MANY, address, let_in
 from portal.database import database
 from portal.destination import destination
 from portal.people import Person
+from portal.sealing import CannotOpen, Seal
 from whatsapp_logs import Right
 
 second_factor = Blueprint("second_factor", __name__)
@@ -24,6 +26,10 @@ WRONG_CODE = (
     "That code is not right, or was used already. Wait for the next one, and check that your phone’s clock is right."
 )
 WRONG_RECOVERY_CODE = "That is not one of your recovery codes, or it was used already."
+UNREADABLE = (
+    "Your codes cannot be checked: the portal’s secret key was changed. Use a recovery code, "
+    "or ask an administrator to reset your second factor."
+)
 FEW = 3  # recovery codes: so many left are worth a word
 
 
@@ -51,10 +57,11 @@ def check() -> Response | tuple[str, int]:
         log.warning("second factor throttled user=%s address=%s", person.username, address())
         return _code_form(TOO_MANY, recovery=bool(recovery_code)), 429
     with database() as conn:
-        if recovery_code:
-            is_right = second_factors.use_recovery_code(conn, person.user_id, recovery_code)
-        else:
-            is_right = second_factors.use_code(conn, person.user_id, code, at=time.time())
+        try:
+            is_right = _is_right(conn, person, code, recovery_code)
+        except CannotOpen as problem:
+            log.error("second factor unreadable user=%s: %s", person.username, problem)
+            return _code_form(UNREADABLE), 503
         if is_right:
             throttle.forget_attempts(conn, counted_as, address())
             sign_ins.end(conn, session[TOKEN])
@@ -84,7 +91,7 @@ def finish() -> str | tuple[str, int]:
     user_id = mine.person.user_id
     with database() as conn:
         codes = None
-        if second_factors.finish(conn, user_id, code, at=time.time()):
+        if second_factors.finish(conn, user_id, code, at=time.time(), seal=_seal()):
             codes = second_factors.new_recovery_codes(conn, user_id)
             sign_ins.end_all(conn, user_id, but=mine.sign_in_id)  # they were made without it
     if codes is None:
@@ -144,6 +151,17 @@ def _waiting() -> Person | None:
     return sign_in.person if sign_in and sign_in.waits_for_code else None
 
 
+def _is_right(conn: Connection, person: Person, code: str, recovery_code: str) -> bool:
+    """Use up what was typed. Raises CannotOpen."""
+    if recovery_code:
+        return second_factors.use_recovery_code(conn, person.user_id, recovery_code)
+    return second_factors.use_code(conn, person.user_id, code, at=time.time(), seal=_seal())
+
+
+def _seal() -> Seal:
+    return portal_config().seal
+
+
 def _require_own() -> None:
     if not my_sign_in().has_second_factor:
         abort(404)
@@ -165,7 +183,7 @@ def _code_form(problem: str | None = None, *, recovery: bool = False) -> str:
 def _set_up_form(problem: str | None = None) -> str:
     mine = my_sign_in()
     with database() as conn:
-        secret = second_factors.begin(conn, mine.person.user_id)
+        secret = second_factors.begin(conn, mine.person.user_id, seal=_seal())
     qr = segno.make(second_factors.address(secret, mine.person.username), error="l")
     return render_template(
         "second_factor.html",

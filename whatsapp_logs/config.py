@@ -30,6 +30,7 @@ SECRETS = (
     "MIGRATION_DATABASE_URL",
     "WORKER_DATABASE_URL",
     "SECRET_KEY",
+    "PREVIOUS_SECRET_KEY",
     "TWILIO_ACCOUNT_SID",
     "TWILIO_AUTH_TOKEN",
     "TWILIO_SECONDARY_AUTH_TOKEN",
@@ -48,6 +49,7 @@ class Config:
 
     database_url: str = field(repr=False)
     secret_key: str = field(repr=False)
+    previous_secret_key: str = field(default="", repr=False)
     worker_database_url: str = field(default="", repr=False)
     twilio_account_sid: str = ""
     twilio_auth_token: str = field(default="", repr=False)
@@ -110,6 +112,7 @@ class Config:
             database_url=_given(env, "DATABASE_URL"),
             worker_database_url=_given(env, "WORKER_DATABASE_URL"),
             secret_key=_given(env, "SECRET_KEY"),
+            previous_secret_key=_given(env, "PREVIOUS_SECRET_KEY"),
             twilio_account_sid=_given(env, "TWILIO_ACCOUNT_SID"),
             twilio_auth_token=_given(env, "TWILIO_AUTH_TOKEN"),
             twilio_secondary_auth_token=_given(env, "TWILIO_SECONDARY_AUTH_TOKEN"),

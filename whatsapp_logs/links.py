@@ -51,4 +51,7 @@ def read_media_token(config: Config, token: str) -> str:
 
 
 def _serializer(config: Config) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(config.secret_key, salt="whatsapp_logs.media")
+    keys = [
+        key for key in (config.previous_secret_key, config.secret_key) if key
+    ]  # the last one signs, all are believed
+    return URLSafeTimedSerializer(keys, salt="whatsapp_logs.media")

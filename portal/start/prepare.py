@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from portal import demo
+from portal import demo, second_factors
+from portal.sealing import Seal
 from whatsapp_logs.config import environment
 from whatsapp_logs.errors import SchemaMismatch, WhatsAppLogsError
 
@@ -28,6 +30,7 @@ def main() -> None:
     try:
         for name in MIGRATIONS:
             importlib.import_module(name).apply(owner)
+        _seal_second_factors(owner, env)
         if owner != dsn:
             role = _role(owner, str(conninfo_to_dict(dsn).get("user") or ""))
             for name in MIGRATIONS:
@@ -36,6 +39,14 @@ def main() -> None:
             demo.seed(owner)
     except (WhatsAppLogsError, psycopg.Error) as problem:
         sys.exit(f"The database could not be prepared: {problem}")
+
+
+def _seal_second_factors(owner: str, env: Mapping[str, str]) -> None:
+    """Seal what an earlier program has written as it was, or with the previous key."""
+    if env.get("SECRET_KEY"):
+        seal = Seal(secret_key=env["SECRET_KEY"], previous_secret_key=env.get("PREVIOUS_SECRET_KEY", ""))
+        with psycopg.connect(owner, application_name="portal prepare") as conn:
+            second_factors.seal_all(conn, seal=seal)
 
 
 def _role(owner: str, user: str) -> str:

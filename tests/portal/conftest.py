@@ -21,12 +21,14 @@ from werkzeug.test import TestResponse
 from portal import database, demo
 from portal.app import create_app
 from portal.config import PortalConfig
+from portal.sealing import Seal
 from tests.postgres_keeper import APP_ROLE
 from whatsapp_logs import Config, Message, MessageFilter, WhatsAppService
 from whatsapp_logs.config import GATE_RULES
 
 COOKIE = "portal_session"
 SECRET_KEY = "a secret key of the portal's tests"
+SEAL = Seal(secret_key=SECRET_KEY)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from portal import database, people, second_factors, staff
 from portal.app import create_app
 from portal.config import PortalConfig
 from portal.oidc_settings import CALLBACK_PATH
-from tests.portal.conftest import COOKIE, Browser, Office
+from tests.portal.conftest import COOKIE, SEAL, Browser, Office
 from tests.portal.provider import CLIENT_ID, CLIENT_SECRET, KEY_ID, FakeProvider, running_provider
 from whatsapp_logs.errors import ConfigError
 
@@ -319,8 +319,8 @@ def test_a_provider_that_is_away_is_said_to_be_before_and_after_and_the_password
 def test_the_second_factor_is_asked_for_unless_the_provider_has(door: Door) -> None:
     user_id = door.invite("olga.factor")
     with psycopg.connect(door.office.dsn) as conn:
-        secret = second_factors.begin(conn, user_id)
-        assert second_factors.finish(conn, user_id, pyotp.TOTP(secret).now(), at=time.time())
+        secret = second_factors.begin(conn, user_id, seal=SEAL)
+        assert second_factors.finish(conn, user_id, pyotp.TOTP(secret).now(), at=time.time(), seal=SEAL)
     door.provider.sits_there("57", preferred_username="olga.factor", amr=["pwd"])
     waiting = door.browser()
     assert door.come_in(waiting).location.startswith("/sign-in/code")

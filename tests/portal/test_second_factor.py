@@ -14,7 +14,8 @@ from werkzeug.test import TestResponse
 from portal import database, demo, second_factors, throttle
 from portal.app import create_app
 from portal.config import PortalConfig
-from tests.portal.conftest import SECRET_KEY, Browser, Office
+from portal.sealing import CannotOpen, Seal
+from tests.portal.conftest import SEAL, SECRET_KEY, Browser, Office
 
 OFFICE_PAGES = ("/", "/clients/", "/policies/1", "/account", "/whatsapp_logs", "/api/whatsapp/messages")
 
@@ -68,7 +69,7 @@ def set_up(person: Browser, page: str = "/account/second-factor") -> tuple[pyotp
     assert key
     phone = pyotp.TOTP(key[1].replace(" ", ""))
     answer = person.submit(page, "/account/second-factor", code=phone.now())
-    return phone, re.findall(r"<code>([a-z0-9-]{19})</code>", answer.text), answer
+    return phone, re.findall(r"<code>([a-z0-9-]{29})</code>", answer.text), answer
 
 
 def later(phone: pyotp.TOTP, steps: int = 1) -> str:
@@ -158,10 +159,11 @@ def test_a_phone_may_be_one_step_early_or_late(
     with psycopg.connect(office.dsn) as conn:
         (user_id,) = office.row("SELECT user_id FROM people WHERE username = %(name)s", name=username)
         assert isinstance(user_id, int)
-        phone = pyotp.TOTP(second_factors.begin(conn, user_id))
-        assert second_factors.finish(conn, user_id, phone.at(int(at) - 300), at=at - 300)
+        phone = pyotp.TOTP(second_factors.begin(conn, user_id, seal=SEAL))
+        assert second_factors.finish(conn, user_id, phone.at(int(at) - 300), at=at - 300, seal=SEAL)
         assert (
-            second_factors.use_code(conn, user_id, phone.at(int(at) + steps * second_factors.STEP_S), at=at) is is_right
+            second_factors.use_code(conn, user_id, phone.at(int(at) + steps * second_factors.STEP_S), at=at, seal=SEAL)
+            is is_right
         )
 
 
@@ -209,7 +211,7 @@ def test_new_recovery_codes_end_the_old_ones(office: Office, add: Callable[[str]
     person = signed_in(office, username)
     _, old, _ = set_up(person)
     page = person.submit("/account/recovery-codes", "/account/recovery-codes").text
-    new = re.findall(r"<code>([a-z0-9-]{19})</code>", page)
+    new = re.findall(r"<code>([a-z0-9-]{29})</code>", page)
     assert len(new) == len(set(new) - set(old)) == second_factors.RECOVERY_CODES
     assert type_code(signed_in(office, username), recovery_code=old[0]).status_code == 401
     assert type_code(signed_in(office, username), recovery_code=new[0]).location == "/"
@@ -291,3 +293,105 @@ def test_codes_and_keys_are_written_into_no_log(
     type_code(signed_in(office, username), recovery_code=codes[0])
     for secret in (phone.secret, *codes, demo.PASSWORD):
         assert secret not in caplog.text
+
+
+def _kept(office: Office, username: str) -> str:
+    sql = "SELECT secret FROM second_factors JOIN people USING (user_id) WHERE username = %(name)s"
+    return str(office.row(sql, name=username)[0])
+
+
+def _write(office: Office, username: str, secret: str) -> None:
+    with psycopg.connect(office.dsn) as conn:
+        conn.execute(
+            "UPDATE second_factors SET secret = %s WHERE user_id = (SELECT user_id FROM people WHERE username = %s)",
+            (secret, username),
+        )
+
+
+def test_no_row_tells_the_key_and_none_is_good_for_somebody_else(office: Office, add: Callable[[str], str]) -> None:
+    username, other = add("agent"), add("viewer")
+    person = signed_in(office, username)
+    shown = re.search(r"<code>([A-Z2-7 ]+)</code>", person.get("/account/second-factor").text)
+    assert shown
+    secret = shown[1].replace(" ", "")
+    everything = "SELECT string_agg(f::text, ' ') FROM second_factors AS f"
+    assert secret not in str(office.row(everything)[0])  # while it is being set up
+    phone, _, _ = set_up(person)
+    assert phone.secret == secret
+    assert secret not in str(office.row(everything)[0])
+    set_up(signed_in(office, other))
+    _write(office, other, _kept(office, username))
+    moved = signed_in(office, other)
+    answer = type_code(moved, code=later(phone))
+    assert answer.status_code == 503
+    assert "secret key was changed" in answer.text
+    assert moved.get("/clients/").location.startswith("/sign-in")
+
+
+def test_a_secret_that_an_earlier_program_wrote_works_and_is_sealed_by_its_next_use(
+    office: Office, add: Callable[[str], str]
+) -> None:
+    username = add("agent")
+    phone, _, _ = set_up(signed_in(office, username))
+    _write(office, username, phone.secret)
+    assert type_code(signed_in(office, username), code=later(phone)).location == "/"
+    assert phone.secret not in _kept(office, username)
+    forget_last_step(office)
+    assert type_code(signed_in(office, username), code=later(phone)).location == "/"
+
+
+def test_preparing_the_database_seals_what_is_not_sealed_or_was_by_the_previous_key(
+    office: Office, add: Callable[[str], str]
+) -> None:
+    username = add("agent")
+    phone, _, _ = set_up(signed_in(office, username))
+    (user_id,) = office.row("SELECT user_id FROM people WHERE username = %(name)s", name=username)
+    assert isinstance(user_id, int)
+    new = Seal(secret_key="another secret key of the tests", previous_secret_key=SECRET_KEY)
+    for seal, before in ((SEAL, phone.secret), (new, SEAL.close(phone.secret, owner=user_id))):
+        _write(office, username, before)
+        with psycopg.connect(office.dsn) as conn:
+            assert second_factors.seal_all(conn, seal=seal) == 1
+            assert second_factors.seal_all(conn, seal=seal) == 0
+        assert Seal(secret_key=seal.secret_key).open(_kept(office, username), owner=user_id) == phone.secret
+    with psycopg.connect(office.dsn) as conn:  # no key opens it: nothing is lost
+        before = _kept(office, username)
+        assert second_factors.seal_all(conn, seal=Seal(secret_key="a third")) == 0
+        assert _kept(office, username) == before
+
+
+def test_a_new_secret_key_beside_the_previous_one_signs_nobody_out_and_alone_says_what_to_do(
+    office: Office, add: Callable[[str], str]
+) -> None:
+    username = add("agent")
+    inside = signed_in(office, username)
+    phone, codes, _ = set_up(inside)
+    cookie = inside.client.get_cookie("portal_session")
+    assert cookie
+
+    def under(**keys: str) -> tuple[Office, bool]:
+        config = PortalConfig(database_url=office.dsn, require_second_factor="nobody", **keys)
+        app = create_app(config, service=office.service)
+        known = Browser(app.test_client())
+        known.client.set_cookie("portal_session", cookie.value)
+        return Office(app, office.dsn, office.service), known.get("/clients/").status_code == 200
+
+    lost, is_in = under(secret_key="another secret key of the tests")
+    assert not is_in
+    answer = type_code(signed_in(lost, username), code=later(phone))
+    assert answer.status_code == 503
+    assert "Use a recovery code" in answer.text
+    assert type_code(signed_in(lost, username), recovery_code=codes[0]).location == "/"
+    changed, is_in = under(secret_key="another secret key of the tests", previous_secret_key=SECRET_KEY)
+    assert is_in
+    assert type_code(signed_in(changed, username), code=later(phone)).location == "/"
+    forget_last_step(office)
+    assert type_code(signed_in(lost, username), code=later(phone)).location == "/"  # sealed anew by that use
+    for each in (lost, changed):
+        database.close(each.app)
+
+
+@pytest.mark.parametrize("kept", ["sealed:1:", "sealed:1:?", "sealed:1:" + "A" * 80])
+def test_what_is_no_seal_of_ours_opens_nothing(kept: str) -> None:
+    with pytest.raises(CannotOpen, match="PREVIOUS_SECRET_KEY"):
+        SEAL.open(kept, owner=1)

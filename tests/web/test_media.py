@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from tests.service_fixtures import make_portal
 from tests.web.twilio_calls import CUSTOMER
 from whatsapp_logs import Config, Draft, MediaFile, Template, WhatsAppService, links
-from whatsapp_logs.errors import MessageNotFound
+from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.twilio.simulator import POLICY_DOCUMENT_BY_PATH
 from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE
 
@@ -130,6 +130,16 @@ def test_fault_26_a_link_ends_after_its_time(service, link):
     brief = WhatsAppService(replace(service.config, media_link_max_age_s=-1))
     assert make_portal(brief).test_client().get(path).status_code == 404
     brief.close()
+
+
+def test_a_link_of_the_previous_secret_key_opens_until_its_time_and_a_new_one_is_signed_by_the_new_key(service, link):
+    path = link()
+    both = replace(service.config, secret_key="the new secret key", previous_secret_key=service.config.secret_key)
+    media_id = links.read_media_token(both, path.rpartition("/")[2])
+    new = links.media_path(both, media_id).rpartition("/")[2]
+    assert links.read_media_token(replace(both, previous_secret_key=""), new) == media_id
+    with pytest.raises(InvalidInput):
+        links.read_media_token(service.config, new)
 
 
 def test_fault_26_the_link_does_not_stay_open_because_a_browser_kept_it(service, link):
