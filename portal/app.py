@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from portal import access, database, errors, format, notes, oidc, sending
+from portal import access, database, errors, format, notes, oidc, plain_http, sending
 from portal.account import account
 from portal.auth import auth
 from portal.clients import clients
@@ -58,6 +58,8 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     )
     service = service or WhatsAppService.from_env()
     database.init_app(app, config.database_url, transaction_pooler=service.config.transaction_pooler)
+    if config.secure_cookies:
+        plain_http.init_app(app, trusted_proxies=config.trusted_proxies, public_base_url=service.config.public_base_url)
     access.init_app(app)
     errors.init_app(app)
     format.init_app(app)

@@ -51,6 +51,8 @@ class PortalConfig:
         except (KeyError, ValueError):
             problems.append(f"DISPLAY_TIMEZONE is not a time zone: {timezone!r}; write it like Europe/London.")
         switch = env.get("SECURE_COOKIES", "").strip().lower()
+        is_https = env.get("PUBLIC_BASE_URL", "").strip().lower().startswith("https:")
+        is_secure = _SWITCHES.get(switch, False) if switch else is_https
         if switch not in _SWITCHES:
             problems.append(f"SECURE_COOKIES is {switch!r}: write 1 or 0.")
         factor_for = env.get("REQUIRE_SECOND_FACTOR", "").strip().lower() or SECOND_FACTOR_FOR[0]
@@ -72,12 +74,12 @@ class PortalConfig:
             previous_secret_key=env.get("PREVIOUS_SECRET_KEY", ""),
             timezone=timezone,
             region=env.get("DEFAULT_REGION") or "GB",
-            secure_cookies=_SWITCHES[switch],
+            secure_cookies=is_secure,
             require_second_factor=factor_for,
             session_idle_minutes=int(idle),
             trusted_proxies=int(proxies),
             # Browsers keep cookies per host, not per port: two portals on one machine must not sign each other out.
-            cookie_name=_cookie_name(env.get("PORT", ""), is_secure=_SWITCHES[switch]),
+            cookie_name=_cookie_name(env.get("PORT", ""), is_secure=is_secure),
             oidc=oidc,
         )
 

@@ -135,7 +135,7 @@ def searched_phone(text: str) -> str:
 
 def zone(person: Viewer) -> ZoneInfo:
     """The zone in which this person reads times: their own, else their browser's, else the office's."""
-    for name in (person.timezone, request.cookies.get(ZONE_COOKIE)):
+    for name in (person.timezone, request.cookies.get(f"__Host-{ZONE_COOKIE}"), request.cookies.get(ZONE_COOKIE)):
         if name and re.fullmatch(r"[A-Za-z0-9_+-]{1,30}(/[A-Za-z0-9_+-]{1,30}){0,2}", name):
             try:
                 return ZoneInfo(name)

@@ -16,8 +16,10 @@
 
   // --- the viewer's zone, for whoever has none in the portal ---
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone && !document.cookie.includes(`whatsapp_logs_zone=${zone}`)) {
-    document.cookie = `whatsapp_logs_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+  const isSecure = location.protocol === "https:";
+  const zoneIs = `${isSecure ? "__Host-" : ""}whatsapp_logs_zone=${zone}`;
+  if (zone && !document.cookie.split("; ").includes(zoneIs)) {
+    document.cookie = `${zoneIs}; path=/; max-age=31536000; samesite=lax${isSecure ? "; secure" : ""}`;
   }
 
   // --- live: every [data-wl-live] asks for its news, each at its own pace, while the page is seen ---
