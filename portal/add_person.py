@@ -11,12 +11,16 @@ import psycopg
 from psycopg import Connection
 
 from portal import invitations, people, roles, second_factors, sign_ins
+from whatsapp_logs import database_address
 from whatsapp_logs.errors import WhatsAppLogsError
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the person's link, once; returns the exit status."""
     given = _arguments(argv)
+    if problem := database_address.problem("DATABASE_URL", os.environ["DATABASE_URL"]):
+        print(f"run person: {problem}", file=sys.stderr)
+        return 1
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], application_name="portal person") as conn:
             if not roles.keep(conn, given.role):

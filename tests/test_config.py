@@ -11,7 +11,7 @@ from whatsapp_logs.config import with_files
 from whatsapp_logs.errors import ConfigError
 
 GOOD = {
-    "DATABASE_URL": "postgresql://portal:s3cret@db.example.test:5432/portal",
+    "DATABASE_URL": "postgresql://portal:s3cret@db.example.test:5432/portal?sslmode=verify-full",
     "SECRET_KEY": "a-long-and-random-secret",
     "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
     "TWILIO_AUTH_TOKEN": "token-not-shown",
@@ -63,7 +63,7 @@ def test_real_twilio_is_called_and_calls_back_by_https_only() -> None:
 
 
 def test_supabases_transaction_pooler_is_recognised_by_its_port() -> None:
-    pooler = GOOD | {"DATABASE_URL": "postgresql://portal:s3cret@pooler.example.test:6543/portal"}
+    pooler = GOOD | {"DATABASE_URL": "postgresql://portal:s3cret@pooler.example.test:6543/portal?sslmode=require"}
     assert Config.from_env(pooler).transaction_pooler
     assert not Config.from_env(GOOD).transaction_pooler
 
@@ -91,3 +91,40 @@ def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named_without_its_content(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"SECRET_KEY_FILE cannot be read: .*nowhere: No such file"):
         with_files({"SECRET_KEY_FILE": str(tmp_path / "nowhere")})
+
+
+UNENCRYPTED = ["", "?sslmode=prefer", "?sslmode=allow", "?host=192.0.2.1", "?hostaddr=192.0.2.1"]
+
+
+@pytest.mark.parametrize("rest", UNENCRYPTED)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "WORKER_DATABASE_URL", "MIGRATION_DATABASE_URL"])
+def test_a_database_elsewhere_is_not_asked_in_the_open_unless_somebody_says_so(name: str, rest: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} leads to another machine.*sslmode=require") as told:
+        Config.from_env(GOOD | {name: f"postgresql://portal:s3cret@db.example.test:5432/portal{rest}"})
+    assert len(told.value.problems) == 1
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", [
+    "postgresql://u@db.example.test/x?sslmode=require", "postgresql://u@db.example.test/x?sslmode=disable",
+    "host=db.example.test sslmode=verify-ca", "postgresql:///x", "postgresql://u@/x?host=%2Frun%2Fpostgresql",
+    "host=@abstract dbname=x", "postgresql://u@localhost/x", "postgresql://u@127.0.0.1/x", "postgresql://u@[::1]/x",
+    "host=localhost,127.0.0.2 dbname=x",
+    "postgresql://u@db.example.test/x?hostaddr=127.0.0.1", "service=office",
+])  # fmt: skip
+def test_what_is_encrypted_or_stays_on_this_machine_or_was_decided_is_taken(address: str) -> None:
+    assert Config.from_env(GOOD | {"DATABASE_URL": address}).database_url == address
+
+
+@pytest.mark.parametrize("address", ["host=localhost,db.example.test", "host=db.example.test dbname=x"])
+def test_one_machine_elsewhere_is_enough_to_ask(address: str) -> None:
+    with pytest.raises(ConfigError, match="leads to another machine"):
+        Config.from_env(GOOD | {"DATABASE_URL": address})
+
+
+def test_the_environment_of_libpq_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example.test")
+    with pytest.raises(ConfigError, match="leads to another machine"):
+        Config.from_env(GOOD | {"DATABASE_URL": "postgresql:///portal"})
+    monkeypatch.setenv("PGSSLMODE", "require")
+    Config.from_env(GOOD | {"DATABASE_URL": "postgresql:///portal"})

@@ -48,7 +48,11 @@ def test_a_database_that_cannot_be_reached_is_said_once_with_the_reason(config: 
 
 
 def test_a_wrong_host_is_said_in_one_sentence_within_seconds() -> None:
-    env = {**os.environ, "DATABASE_URL": "postgresql://portal@no-such-host.invalid/portal", "SECRET_KEY": "k" * 32}
+    env = {
+        **os.environ,
+        "DATABASE_URL": "postgresql://portal@no-such-host.invalid/portal?sslmode=require",
+        "SECRET_KEY": "k" * 32,
+    }
     env |= {"TWILIO_ACCOUNT_SID": "", "TWILIO_AUTH_TOKEN": "", "TWILIO_WHATSAPP_FROM": ""}
     command = [sys.executable, "-m", "whatsapp_logs", "doctor"]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
+from whatsapp_logs import database_address
 from whatsapp_logs.errors import ConfigError
 
 TWILIO_API = "https://api.twilio.com"
@@ -139,6 +140,7 @@ class Config:
             marketing_needs_opt_in=_given(env, "MARKETING_NEEDS_OPT_IN").lower() not in ("0", "false", "no", "off"),
         )
         problems += _problems_of(config)
+        problems += encryption_problems(env)
         if problems:
             raise ConfigError(problems)
         return config
@@ -168,6 +170,13 @@ def with_files(env: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def encryption_problems(env: Mapping[str, str]) -> list[str]:
+    """A sentence for each of the database's addresses that goes to another machine without saying how."""
+    given = {name: _given(env, name) for name in ("DATABASE_URL", "WORKER_DATABASE_URL", "MIGRATION_DATABASE_URL")}
+    found = (database_address.problem(name, address) for name, address in given.items() if address)
+    return [problem for problem in found if problem]
 
 
 def _given(env: Mapping[str, str], name: str) -> str:
@@ -234,7 +243,7 @@ def _database_problems(config: Config) -> list[str]:
     problems = []
     if not config.database_url:
         problems.append(
-            "DATABASE_URL is missing: give the PostgreSQL address, like postgresql://user:password@host:5432/name."
+            "DATABASE_URL is missing: give the PostgreSQL address, like postgresql://user:password@host:5432/name?sslmode=verify-full."
         )
     elif not config.database_url.startswith(("postgresql://", "postgres://")) and "=" not in config.database_url:
         problems.append("DATABASE_URL is not a PostgreSQL address: it starts with postgresql://.")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from whatsapp_logs import database_address
 from whatsapp_logs.config import environment
 from whatsapp_logs.errors import WhatsAppLogsError
 from whatsapp_logs.store import describe, migrate
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     dsn = wanted.database_url or environment().get("DATABASE_URL", "").strip()
     if not dsn:
         _hint("There is no DATABASE_URL, neither in the environment nor in .env. Set it, or give --database-url.")
+        return 2
+    if problem := database_address.problem("DATABASE_URL", dsn):
+        _hint(problem)
         return 2
     try:
         if wanted.describe:

@@ -16,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from portal import demo, second_factors
 from portal.sealing import Seal
-from whatsapp_logs.config import environment
-from whatsapp_logs.errors import SchemaMismatch, WhatsAppLogsError
+from whatsapp_logs.config import encryption_problems, environment
+from whatsapp_logs.errors import ConfigError, SchemaMismatch, WhatsAppLogsError
 
 # In this order: the log's foreign keys point to the portal's tables.
 MIGRATIONS = ("portal.migrate", "whatsapp_logs.store.migrate")
@@ -25,6 +25,8 @@ MIGRATIONS = ("portal.migrate", "whatsapp_logs.store.migrate")
 
 def main() -> None:
     env = environment()
+    if problems := encryption_problems(env):
+        sys.exit(str(ConfigError(problems)))
     dsn = env["DATABASE_URL"]
     owner = env.get("MIGRATION_DATABASE_URL", "").strip() or dsn
     try:

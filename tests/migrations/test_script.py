@@ -190,6 +190,13 @@ def test_a_database_that_is_away_is_said_without_the_password() -> None:
     assert "Traceback" not in away.stderr
 
 
+def test_a_database_elsewhere_is_not_changed_in_the_open_by_oversight() -> None:
+    refused = command("--apply", DATABASE_URL="postgresql://me:secret-word@db.example.test/none")
+    assert refused.returncode == 2
+    assert "sslmode=require" in refused.stderr
+    assert "secret-word" not in refused.stderr
+
+
 def test_the_address_is_read_from_the_env_file(empty: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f'DATABASE_URL="{empty}"\n')
     assert command("--apply", cwd=tmp_path).returncode == 0
