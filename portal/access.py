@@ -19,6 +19,7 @@ from portal.database import reading
 from portal.people import OwnRight, Person
 from portal.sign_ins import SignIn
 from whatsapp_logs import Right
+from whatsapp_logs.web import count_call
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ def _check_person(access: Access, right: Right | OwnRight) -> BaseResponse | Non
         if request.method not in ("GET", "HEAD"):
             abort(401)
         return redirect(url_for("auth.sign_in", next=_here()))
+    count_call(sign_in.person.username)
     if current_person() is None and not access.before_second_factor:
         return redirect(url_for("second_factor.set_up", next=_here()), 303)
     if not sign_in.person.may(right):

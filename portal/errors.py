@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from portal import access
 from portal.database import AWAY
 from whatsapp_logs.errors import DatabaseAway, Unavailable
+from whatsapp_logs.web import TooMany
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ WORDS = {
     405: Words("That did not work", "This address does not take that kind of request."),
     413: Words("The file is too large", "WhatsApp carries files of up to 16 MB. Choose a smaller one."),
     500: Words("Something went wrong", "It is our fault and was written down. Try again; if it stays, tell us."),
+    429: Words("That was too much at once", "Wait a little, then do it again."),
     503: Words("The database cannot be reached", "Nothing is lost. Try again in a moment."),
 }  # fmt: skip
 NOTHING_SAVED = Words(
@@ -57,6 +59,7 @@ def init_app(app: Flask) -> None:
     for missing in (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
         app.register_error_handler(missing, _tables_missing)
     app.register_error_handler(Unavailable, _unavailable)
+    app.register_error_handler(TooMany, _too_many)
     app.register_error_handler(Exception, _defect)
 
 
@@ -90,6 +93,13 @@ def _unavailable(error: Unavailable) -> Response:
     if isinstance(error, DatabaseAway):
         return _away()
     return _answer(503, Words("A part of the portal is away", str(error)))
+
+
+def _too_many(error: TooMany) -> Response:
+    log.warning("too many calls endpoint=%s address=%s", request.endpoint, request.remote_addr)
+    answer = _answer(429, Words(WORDS[429].title, str(error)), _typed() if request.method not in READING else None)
+    answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def _defect(error: Exception) -> Response:

@@ -69,6 +69,8 @@ class Config:
     provider_timeout_s: float = 10.0
     media_link_max_age_s: int = 48 * 3600
     max_media_bytes: int = 16 * 1024 * 1024
+    person_calls_per_minute: int = 600
+    person_changes_per_minute: int = 120
     metrics_token: str = field(default="", repr=False)
     alarm_worker_silence_s: int = 60
     alarm_queue_age_minutes: int = 10
@@ -127,6 +129,8 @@ class Config:
             transaction_pooler=_uses_transaction_pooler(env),
             pool_size=_whole_number(env, "DATABASE_POOL_SIZE", 8, problems),
             provider_timeout_s=_whole_number(env, "TWILIO_TIMEOUT_S", 10, problems),
+            person_calls_per_minute=_whole_number(env, "PERSON_CALLS_PER_MINUTE", 600, problems),
+            person_changes_per_minute=_whole_number(env, "PERSON_CHANGES_PER_MINUTE", 120, problems),
             metrics_token=_given(env, "METRICS_TOKEN"),
             alarm_worker_silence_s=_whole_number(env, "ALARM_WORKER_SILENCE_S", 60, problems),
             alarm_queue_age_minutes=_whole_number(env, "ALARM_QUEUE_AGE_MINUTES", 10, problems),

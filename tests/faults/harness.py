@@ -103,6 +103,8 @@ class Bench:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self.env = inherited | self._place.environment(self._ports, database_url=self.server.start())
         self.env |= {"GATE_OFF": "window,duplicate,frequency"}  # a few numbers get thousands of messages
+        # One person asks and sends for a whole office.
+        self.env |= {"PERSON_CALLS_PER_MINUTE": "1000000", "PERSON_CHANGES_PER_MINUTE": "1000000"}
         python = [sys.executable, "-m"]
         simulator = [*python, "whatsapp_logs.twilio.simulator", "--port", str(self._ports.simulator)]
         simulator += ["--state", str(self.ledger_file), "--pace", str(self.pace), "--seed", str(self.seed)]

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from tests.service_fixtures import Person
 from whatsapp_logs import Right, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter
-from whatsapp_logs.web.limits import Limit
+from whatsapp_logs.web.limits import Limit, PeopleLimits
 
 SignIn = Callable[[str], Person]
 READER = frozenset({Right.SEE})
@@ -136,6 +136,27 @@ def test_a_program_that_calls_too_often_is_told_when_to_come_back(app, service, 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert int(answers[-1].headers["Retry-After"]) > 0
     assert program.get("/api/whatsapp/stats", headers=other).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/whatsapp_logs", "/api/whatsapp/messages"])
+def test_a_person_who_asks_too_often_is_told_in_words_when_to_come_back(app, signed_in: SignIn, path: str):
+    agent, viewer = signed_in("agent"), signed_in("viewer")
+    app.extensions["whatsapp_logs"].people = PeopleLimits(3, 3)
+    answers = [agent.get(path) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert "more than 3 pages in a minute. Wait" in answers[-1].text
+    assert viewer.get(path).status_code == 200  # each has their own
+
+
+def test_a_change_too_many_is_not_done_and_looking_goes_on(app, signed_in: SignIn):
+    admin = signed_in("administrator")
+    app.extensions["whatsapp_logs"].people = PeopleLimits(100, 1)
+    assert admin.post("/api/whatsapp/refresh_all_statuses").status_code in (200, 202)
+    refused = admin.post("/api/whatsapp/refresh_all_statuses")
+    assert refused.status_code == 429
+    assert "this one was not done" in refused.json["message"]
+    assert admin.get("/whatsapp_logs").status_code == 200
 
 
 def test_a_limit_fills_up_with_time_and_forgets_the_callers_longest_unheard_of():

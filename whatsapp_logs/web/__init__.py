@@ -27,9 +27,11 @@ from whatsapp_logs.web import (
     tokens,
     widgets,
 )
+from whatsapp_logs.web.access import count_call as count_call
 from whatsapp_logs.web.again import SameAgain
 from whatsapp_logs.web.file_names import content_disposition as content_disposition
-from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit
+from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit, PeopleLimits
+from whatsapp_logs.web.limits import TooMany as TooMany
 from whatsapp_logs.web.news import News, Strip
 from whatsapp_logs.web.refusals import Refusals
 from whatsapp_logs.web.rows import Rows
@@ -79,6 +81,7 @@ class WhatsAppLogs:
         self.simulator_url: str | None = None
         self.news, self.strip, self.rows = News(), Strip(), Rows()
         self.calls_of_tokens = Limit(access.TOKEN_CALLS_PER_MINUTE)
+        self.people = PeopleLimits(*_of_people(service))
         self.unproven_calls = Limit(UNPROVEN_PER_MINUTE)
         self.refusals = Refusals(lambda calls: self.service.count_refused(calls))
 
@@ -192,3 +195,9 @@ class WhatsAppLogs:
 
         exempt()
         app.before_request(exempt)
+
+
+def _of_people(service: WhatsAppService | None) -> tuple[int, int]:
+    """Calls and changes per person and minute."""
+    config = service.config if service else Config(database_url="", secret_key="")
+    return config.person_calls_per_minute, config.person_changes_per_minute

@@ -86,6 +86,8 @@ def check_request(current_user: Callable[[], Viewer | None]) -> BaseResponse | N
     if person is None:
         raise NotSignedIn()
     g.whatsapp_logs_viewer = person
+    if not token:
+        count_call(person.name)
     if not isinstance(needed, Right) or not person.may(needed):
         raise NotAllowed(f"You have not been given the right to {needed}. Ask your administrator.")
     if request.method not in _SAFE_METHODS and not token:  # no browser sends a token by itself
@@ -93,6 +95,12 @@ def check_request(current_user: Callable[[], Viewer | None]) -> BaseResponse | N
     if getattr(current_app.view_functions[request.endpoint], _FRESH, False):
         return _confirmed_elsewhere()
     return None
+
+
+def count_call(person: str) -> None:
+    """Count this request of a signed-in person, also where a portal counts its own pages. Raises TooMany."""
+    extension = current_app.extensions["whatsapp_logs"]
+    extension.people.count(person, is_change=request.method not in _SAFE_METHODS)
 
 
 def viewer() -> Viewer:

@@ -1,4 +1,7 @@
-"""How often in a minute: calls of one token, and calls that prove nothing from one address. What is signed is not counted."""
+"""How often in a minute: calls of one person, of one token, and calls that prove nothing from one address.
+
+What is signed is not counted.
+"""
 
 from __future__ import annotations
 
@@ -44,3 +47,24 @@ class Limit:
             if len(self._left) > _MOST:
                 self._left.popitem(last=False)
         return 0 if is_within else max(1, round((1 - left) * 60 / self._per_minute))
+
+
+class PeopleLimits:
+    """How much one signed-in person may ask and change in a minute, wherever they are signed in: far more than anybody's hands."""
+
+    def __init__(self, calls_per_minute: int, changes_per_minute: int) -> None:
+        self._calls, self._changes = Limit(calls_per_minute), Limit(changes_per_minute)
+        self._calls_per_minute, self._changes_per_minute = calls_per_minute, changes_per_minute
+
+    def count(self, person: Hashable, *, is_change: bool) -> None:
+        """Count one call. Raises TooMany, in words for the person."""
+        if wait_s := self._calls.take(person):
+            said = f"You have asked for more than {self._calls_per_minute} pages in a minute."
+            raise TooMany(f"{said} {_wait(wait_s)}", retry_after_s=wait_s)
+        if is_change and (wait_s := self._changes.take(person)):
+            said = f"You have changed or sent more than {self._changes_per_minute} things in a minute; this one was not done."
+            raise TooMany(f"{said} {_wait(wait_s)}", retry_after_s=wait_s)
+
+
+def _wait(seconds: int) -> str:
+    return f"Wait {seconds} second{'' if seconds == 1 else 's'}, then do it again."
