@@ -246,7 +246,7 @@ class TestProbes:
             make_portal(watched).test_client().get("/whatsapp/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
         )
         watched.close()
-        assert answer.content_type == "text/plain; version=0.0.4"
+        assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
         lines = answer.text.splitlines()
         assert (
             'whatsapp_logs_messages{status="sending"} 2' in lines

@@ -132,6 +132,15 @@ def test_fault_26_a_link_ends_after_its_time(service, link):
     brief.close()
 
 
+@pytest.mark.parametrize("path", ["media/x", "livez", "readyz", "metrics", "status_callback", "inbound"])
+def test_what_machines_are_told_is_nothing_else_than_it_says(client, path: str):
+    answer = (
+        client.get(f"/whatsapp/{path}") if "in" not in path and "call" not in path else client.post(f"/whatsapp/{path}")
+    )
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.content_type == "text/plain; charset=utf-8"
+
+
 def test_a_link_of_the_previous_secret_key_opens_until_its_time_and_a_new_one_is_signed_by_the_new_key(service, link):
     path = link()
     both = replace(service.config, secret_key="the new secret key", previous_secret_key=service.config.secret_key)

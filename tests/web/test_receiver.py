@@ -67,4 +67,5 @@ def test_it_keeps_what_twilio_signed_and_refuses_everything_else_in_words(
     assert service.message(message.id).status is Status.QUEUED
     believed = requests.post(receiver + path, data=form, headers=signed, timeout=10)
     assert (believed.status_code, believed.content) == (204, b"")
+    assert {answer.headers["X-Content-Type-Options"] for answer in (forged, believed)} == {"nosniff"}
     assert service.message(message.id).status is Status.READ

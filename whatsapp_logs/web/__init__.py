@@ -161,6 +161,7 @@ class WhatsAppLogs:
         media.register(machines)
         probes.register(machines, below=probes_below)
         errors.register(machines)
+        machines.after_request(_as_it_says)
 
         app.register_blueprint(people)
         app.register_blueprint(machines)
@@ -195,6 +196,12 @@ class WhatsAppLogs:
 
         exempt()
         app.before_request(exempt)
+
+
+def _as_it_says(response: Response) -> Response:
+    """What goes to machines is nothing else than it says either, should a browser ask for it."""
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
 
 
 def _of_people(service: WhatsAppService | None) -> tuple[int, int]:

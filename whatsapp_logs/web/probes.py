@@ -48,7 +48,7 @@ def metrics() -> Response:
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"{_SCHEME}{token}".encode()):
         raise NotAllowed("Metrics need METRICS_TOKEN as `Authorization: Bearer …`.")
-    return Response("".join(_lines(service)), mimetype="text/plain", content_type="text/plain; version=0.0.4")
+    return Response("".join(_lines(service)), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _lines(service: WhatsAppService) -> Iterator[str]:

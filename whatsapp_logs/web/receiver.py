@@ -27,6 +27,8 @@ from whatsapp_logs.web.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
+_NO_SNIFF = ("x-content-type-options", "nosniff")
+
 
 class _TooLarge(WhatsAppLogsError):
     """The body is larger than any callback's."""
@@ -72,9 +74,9 @@ class Receiver:
             if status >= 500:
                 log.error("POST %s: %s", scope.path, error)
         if not text:
-            protocol.response_empty(status, [])
+            protocol.response_empty(status, [_NO_SNIFF])
             return
-        headers = [("content-type", "text/plain; charset=utf-8")]
+        headers = [("content-type", "text/plain; charset=utf-8"), _NO_SNIFF]
         headers += [("retry-after", str(wait_s))] if wait_s else []
         protocol.response_str(status, headers, text)
 
