@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pyotp
@@ -15,6 +16,7 @@ from portal import database, demo, second_factors, throttle
 from portal.app import create_app
 from portal.config import PortalConfig
 from portal.sealing import CannotOpen, Seal
+from portal.start import prepare
 from tests.portal.conftest import SEAL, SECRET_KEY, Browser, Office
 
 OFFICE_PAGES = ("/", "/clients/", "/policies/1", "/account", "/whatsapp_logs", "/api/whatsapp/messages")
@@ -358,6 +360,21 @@ def test_preparing_the_database_seals_what_is_not_sealed_or_was_by_the_previous_
         before = _kept(office, username)
         assert second_factors.seal_all(conn, seal=Seal(secret_key="a third")) == 0
         assert _kept(office, username) == before
+
+
+def test_run_migrate_seals_what_an_earlier_program_wrote(
+    office: Office, add: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    username = add("agent")
+    phone, _, _ = set_up(signed_in(office, username))
+    _write(office, username, phone.secret)
+    for name, value in {"DATABASE_URL": office.dsn, "SECRET_KEY": SECRET_KEY, "MIGRATION_DATABASE_URL": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["prepare"])
+    monkeypatch.chdir(tmp_path)  # no .env of ours
+    prepare.main()
+    assert phone.secret not in _kept(office, username)
+    assert type_code(signed_in(office, username), code=later(phone)).location == "/"
 
 
 def test_a_new_secret_key_beside_the_previous_one_signs_nobody_out_and_alone_says_what_to_do(
