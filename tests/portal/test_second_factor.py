@@ -350,16 +350,19 @@ def test_preparing_the_database_seals_what_is_not_sealed_or_was_by_the_previous_
     (user_id,) = office.row("SELECT user_id FROM people WHERE username = %(name)s", name=username)
     assert isinstance(user_id, int)
     new = Seal(secret_key="another secret key of the tests", previous_secret_key=SECRET_KEY)
-    for seal, before in ((SEAL, phone.secret), (new, SEAL.close(phone.secret, owner=user_id))):
-        _write(office, username, before)
-        with psycopg.connect(office.dsn) as conn:
+    with psycopg.connect(office.dsn) as conn:
+        conn.execute(
+            "DELETE FROM second_factors WHERE user_id <> %s", (user_id,)
+        )  # in this transaction, which is undone
+        for seal, before in ((SEAL, phone.secret), (new, SEAL.close(phone.secret, owner=user_id))):
+            conn.execute("UPDATE second_factors SET secret = %s", (before,))
             assert second_factors.seal_all(conn, seal=seal) == 1
             assert second_factors.seal_all(conn, seal=seal) == 0
-        assert Seal(secret_key=seal.secret_key).open(_kept(office, username), owner=user_id) == phone.secret
-    with psycopg.connect(office.dsn) as conn:  # no key opens it: nothing is lost
-        before = _kept(office, username)
-        assert second_factors.seal_all(conn, seal=Seal(secret_key="a third")) == 0
-        assert _kept(office, username) == before
+            (kept,) = conn.execute("SELECT secret FROM second_factors").fetchone() or ("",)
+            assert Seal(secret_key=seal.secret_key).open(kept, owner=user_id) == phone.secret
+        assert second_factors.seal_all(conn, seal=Seal(secret_key="a third")) == 0  # no key opens it: nothing is lost
+        assert conn.execute("SELECT secret FROM second_factors").fetchone() == (kept,)
+        conn.rollback()
 
 
 def test_run_migrate_seals_what_an_earlier_program_wrote(
