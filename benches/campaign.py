@@ -14,7 +14,8 @@ import psycopg
 
 from benches.measure import Line, interleaved
 from benches.place import Place
-from whatsapp_logs import Config, Draft, WhatsAppService
+from whatsapp_logs import Config, Draft, Template, WhatsAppService
+from whatsapp_logs.message import Path
 
 MESSAGES = 10_000
 _COLUMNS = "id, recipient, sender, body, message_type, created_by, request_key, client_id, policy_id"
@@ -24,7 +25,7 @@ def measure(place: Place) -> Iterator[Line]:
     """One line."""
     with ExitStack() as stack:
         dsn = stack.enter_context(place.scratch())
-        config = Config(database_url=dsn, secret_key="only for writing", twilio_whatsapp_from="+15550100100")
+        config = Config(database_url=dsn, secret_key="only for writing", twilio_whatsapp_from="+15550100100", quiet_hours=None)
         service = stack.enter_context(closing(WhatsAppService(config)))
         conn = stack.enter_context(closing(psycopg.connect(dsn)))
         drafts = [_draft(*row) for row in _clients(conn)]
@@ -76,4 +77,7 @@ def _draft(client_id: int, phone: str) -> Draft:
         request_key=f"bench-{client_id}",
         client_id=client_id,
         policy_id=client_id,
+        template=Template(sid="HX" + "2" * 32, name="renewal_reminder", variables={"1": str(client_id)}),
+        path=Path.CAMPAIGN,
+        confirmed=frozenset(),
     )
