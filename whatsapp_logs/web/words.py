@@ -18,7 +18,7 @@ from whatsapp_logs.message import ERASED, FAILURES, IN_FLIGHT, REACHED, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.twilio.error_codes import explain
-from whatsapp_logs.web import access, asking, assets, current, format
+from whatsapp_logs.web import access, asking, assets, current, format, sections
 
 # What a template may be given or not; named here, so that a portal may have its Jinja refuse undefined names.
 _UNLESS_GIVEN = dict.fromkeys(
@@ -40,6 +40,11 @@ class Words:
         self.may_export = person.may(Right.EXPORT)
         self.may_administer = person.may(Right.ADMINISTER)
         self.may_see_looks = person.may(Right.ACCESS_LOG)
+
+    @property
+    def sections(self) -> list[sections.Section]:
+        """The feature's sections that this viewer may open."""
+        return sections.of(self.viewer)
 
     def message_url(self, message_id: int) -> str:
         """Where a message's page is. The way there is asked for once, not for each row."""
