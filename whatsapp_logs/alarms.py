@@ -170,9 +170,25 @@ def _unconfirmed(readings: Readings, config: Config) -> Alarm | None:
     )
 
 
+def _template_stopped(readings: Readings, config: Config) -> Alarm | None:
+    found = readings.stopped_templates
+    if not found:
+        return None
+    said = ", ".join(f"{name} is {approval}" for _id, name, approval in found[:_NAMES_SHOWN])
+    more = f" and {len(found) - _NAMES_SHOWN} more" if len(found) > _NAMES_SHOWN else ""
+    return Alarm(
+        "template_stopped",
+        True,
+        f"{'A template' if len(found) == 1 else 'Templates'} of the last days cannot be sent with any more: {said}{more}",
+        "Messages with it are refused, and say so in the log. Outside the 24-hour window nothing takes their place by itself.",
+        "Open the template: it says why, and what to do. Archive it when you do not need it any more.",
+    )
+
+
 _RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
     "worker_away": _worker_away,
     "queue_old": _queue_old,
+    "template_stopped": _template_stopped,
     "no_callbacks": _no_callbacks,
     "unconfirmed": _unconfirmed,
     "reconciliation_gap": _reconciliation_gap,

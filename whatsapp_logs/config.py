@@ -18,6 +18,7 @@ from whatsapp_logs import database_address
 from whatsapp_logs.errors import ConfigError
 
 TWILIO_API = "https://api.twilio.com"
+TWILIO_CONTENT = "https://content.twilio.com"  # where Twilio keeps templates
 _TRANSACTION_POOLER_PORT = 6543  # Supabase's transaction pooler: no prepared statements, no session settings
 _TEMPLATE_PREFIX = "TWILIO_TEMPLATE_"
 _SID_LENGTH = 34
@@ -92,6 +93,11 @@ class Config:
     def simulated(self) -> bool:
         """Whether Twilio's place is taken by another server, the simulator."""
         return self.twilio_configured and self.twilio_api_base_url.rstrip("/") != TWILIO_API
+
+    @property
+    def twilio_content_base_url(self) -> str:
+        """Where templates are kept: Twilio has a host of its own for them, the simulator has not."""
+        return self.twilio_api_base_url if self.simulated else TWILIO_CONTENT
 
     @property
     def sender(self) -> str:

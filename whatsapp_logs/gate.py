@@ -170,9 +170,7 @@ class _Case:
 
     @property
     def window_until(self) -> datetime | None:
-        last = self.facts.last_inbound_at
-        until = None if last is None else last + WINDOW - _EARLY
-        return until if until is not None and until > self.leaves_at else None
+        return window_until(self.facts.last_inbound_at, now=self.leaves_at)
 
 
 @dataclass(slots=True)
@@ -199,6 +197,12 @@ class _Found:
                 rule=rule, outcome=outcome, code=code, text=text, action=action, until=until, is_confirmed=confirmed
             )
         )
+
+
+def window_until(last_inbound_at: datetime | None, *, now: datetime) -> datetime | None:
+    """When the window that the customer's last message has opened closes; None where none is open at `now`."""
+    until = None if last_inbound_at is None else last_inbound_at + WINDOW - _EARLY
+    return until if until is not None and until > now else None
 
 
 def examine(conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime) -> list[Verdict]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 import procrastinate
 
 from whatsapp_logs import privacy, reconcile
+from whatsapp_logs.errors import ProviderError
 from whatsapp_logs.service import WhatsAppService
-from whatsapp_logs.store import alarms, searches, self_tests
+from whatsapp_logs.store import alarms, searches, self_tests, template_sync
+
+log = logging.getLogger(__name__)
 
 
 def register(app: procrastinate.App, service: WhatsAppService) -> None:
@@ -36,6 +40,15 @@ def register(app: procrastinate.App, service: WhatsAppService) -> None:
         privacy.run_retention(service.transaction)
 
     @app.periodic(cron="* * * * *")
+    @app.task(name="watch_templates", queueing_lock="watch_templates")
+    def watch_templates(timestamp: int) -> None:
+        keep_templates(service, only_if_due=True)
+
+    @app.task(name="synchronise_templates", lock="synchronise_templates")
+    def synchronise_templates() -> None:
+        keep_templates(service, only_if_due=False)
+
+    @app.periodic(cron="* * * * *")
     @app.task(name="watch", queueing_lock="watch")
     def watch(timestamp: int) -> None:
         keep_watch(service)
@@ -46,3 +59,16 @@ def keep_watch(service: WhatsAppService) -> None:
     if service.config.twilio_configured:
         with service.transaction() as conn:
             reconcile.start_due(conn, now=datetime.now(UTC))
+
+
+def keep_templates(service: WhatsAppService, *, only_if_due: bool) -> None:
+    """Compare the catalogue of templates with Twilio's; an outage is noted beside it, and tried again in three minutes."""
+    if not service.config.twilio_configured:
+        return
+    with service.transaction() as conn:
+        if only_if_due and not template_sync.is_due(conn):
+            return
+    try:
+        service.synchronise_templates()
+    except ProviderError as error:
+        log.warning("templates are synchronised later: %s", error)

@@ -28,13 +28,16 @@ from whatsapp_logs import (
     self_test,
     send,
     settle,
+    templates,
     track,
 )
 from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.api_tokens import ApiToken
-from whatsapp_logs.channels.base import Gateway
+from whatsapp_logs.catalogue import Version
+from whatsapp_logs.channels.base import Gateway, TemplateGateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.consent import ConsentEvent
+from whatsapp_logs.drafting import Wanted
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.gathering import Gathering
@@ -54,6 +57,7 @@ from whatsapp_logs.rights import Right
 from whatsapp_logs.store import (
     accesses,
     consent_events,
+    contacts,
     counts,
     handover,
     health,
@@ -65,13 +69,16 @@ from whatsapp_logs.store import (
     related,
     searches,
     status_events,
+    template_sync,
 )
 from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import api_tokens as tokens
 from whatsapp_logs.store import privacy as privacy_rows
+from whatsapp_logs.store import templates as template_rows
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
 from whatsapp_logs.store.selection import portal_ids
+from whatsapp_logs.twilio.content import TwilioTemplates
 from whatsapp_logs.twilio.gateway import TwilioGateway
 
 T = TypeVar("T")
@@ -88,6 +95,7 @@ class WhatsAppService:
         self.config = config
         self.database = Database(config)
         self._gateway = gateway or (TwilioGateway(config) if config.twilio_configured else None)
+        self._templates = TwilioTemplates(config) if config.twilio_configured else None
         self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
         self._exports = export.Exports(self.transaction)
 
@@ -110,11 +118,22 @@ class WhatsAppService:
     # --- sending and logging ---
 
     def template(
-        self, name: str, variables: Mapping[str, str], *, media_variable: str | None = None
+        self,
+        name: str,
+        variables: Mapping[str, str],
+        *,
+        media_variable: str | None = None,
+        language: str | None = None,
     ) -> Template | None:
-        """The configured template of that name with its values; None when the environment names none."""
+        """The template of that name with its values: the environment's, else the catalogue's newest approved version, else None.
+
+        A version of the catalogue knows its own `media_variable`. Without `language` the one that was there first.
+        """
         sid = self.config.templates.get(name)
-        return None if sid is None else Template(sid=sid, name=name, variables=variables, media_variable=media_variable)
+        if sid is not None:
+            return Template(sid=sid, name=name, variables=variables, media_variable=media_variable)
+        with self.database.reading() as conn:
+            return templates.find(conn, name, variables, media_variable=media_variable, language=language)
 
     def preview(self, draft: Draft) -> gate.Verdict:
         """What the gate would say of this draft now: the same that `send` acts on."""
@@ -308,6 +327,76 @@ class WhatsAppService:
         """When the message was found at the provider because the log had no record of it; None for the log's own."""
         with self.database.reading() as conn:
             return reconciliations.found_at(conn, message_id)
+
+    # --- templates ---
+
+    @property
+    def template_gateway(self) -> TemplateGateway:
+        """The provider's templates; raises ProviderNotConfigured without credentials."""
+        if self._templates is None:
+            raise ProviderNotConfigured()
+        return self._templates
+
+    def synchronise_templates(self, *, asked_by: str | None = None) -> templates.Synchronised:
+        """Bring the catalogue to what the provider has. Raises ProviderNotConfigured or ProviderAway."""
+        return templates.synchronise(self.transaction, self.template_gateway, asked_by=asked_by)
+
+    def template_sync(self) -> template_sync.Sync:
+        """When the catalogue was last compared with the provider's, and what kept it from that since."""
+        with self.database.reading() as conn:
+            return template_sync.read(conn)
+
+    def template_entries(self, *, archived: bool = False) -> list[template_rows.Entry]:
+        """The catalogue by name, with how often each template was used lately."""
+        with self.database.reading() as conn:
+            return template_rows.entries(conn, archived=archived, now=datetime.now(UTC))
+
+    def template_versions(self, template_id: int) -> list[Version]:
+        """A template's versions, the latest first. Raises MessageNotFound."""
+        with self.database.reading() as conn:
+            return _found(template_rows.of_template(conn, template_id) or None, "There is no such template.")
+
+    def template_version(self, version_id: int) -> Version | None:
+        """One version, such as the one that a message is pinned to."""
+        with self.database.reading() as conn:
+            return template_rows.version(conn, version_id)
+
+    def template_events(self, template_id: int) -> list[template_rows.Event]:
+        """How the approval of a template's versions changed, the latest first."""
+        with self.database.reading() as conn:
+            return template_rows.events(conn, template_id)
+
+    def usable_templates(self, *, name: str | None = None, language: str | None = None) -> list[Version]:
+        """What may be sent with at any time: the newest approved version of each template."""
+        with self.database.reading() as conn:
+            return template_rows.usable(conn, name=name, language=language)
+
+    def save_template(
+        self, wanted: Wanted, *, person: str, template_id: int | None = None, seen: str | None = None
+    ) -> int:
+        """Write a template's draft, or the next version of one that is there; returns its id. See `templates.save`."""
+        with self.transaction() as conn:
+            return templates.save(conn, wanted, template_id=template_id, seen=seen, config=self.config, person=person)
+
+    def submit_template(self, version_id: int, *, person: str) -> Version:
+        """Put a version to WhatsApp; see `templates.submit`."""
+        return templates.submit(self.transaction, self.template_gateway, version_id, person=person)
+
+    def rename_template_fields(self, version_id: int, names: Mapping[str, str]) -> None:
+        """What the office calls a version's fields. Raises InvalidInput."""
+        with self.transaction() as conn:
+            templates.rename_fields(conn, version_id, names)
+
+    def archive_template(self, template_id: int, *, archived_by: str | None) -> bool:
+        """Offer a template no more, or again (None); False when there is none."""
+        with self.transaction() as conn:
+            return template_rows.set_archived(conn, template_id, archived_by=archived_by)
+
+    def window_until(self, address: str) -> datetime | None:
+        """Until when free text may be sent to this address; None where only approved templates reach it."""
+        with self.database.reading() as conn:
+            last = contacts.last_inbound_at(conn, address, our_number=self.config.sender)
+        return gate.window_until(last, now=datetime.now(UTC))
 
     # --- reading ---
 

@@ -10,8 +10,9 @@ from typing import Any
 from psycopg import Connection
 
 from whatsapp_logs import ledger
+from whatsapp_logs.catalogue import TEMPLATE_CODES
 from whatsapp_logs.message import Recorded, Source, StatusReport
-from whatsapp_logs.store import status_events
+from whatsapp_logs.store import status_events, template_sync
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def record(
         return []
     recorded = status_events.record(conn, reports, source=source, now=now or datetime.now(UTC))
     ledger.learn(conn, reports)
+    if any(told.is_new and r.error_code in TEMPLATE_CODES for r, told in zip(reports, recorded, strict=True)):
+        template_sync.want_news(conn)
     for report, outcome in zip(reports, recorded, strict=True):
         if outcome.is_new and report.status is None:
             log.warning(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
+from whatsapp_logs.catalogue import Content, ProviderTemplate
 from whatsapp_logs.message import Outgoing, ProviderMessage, StatusReport
 
 
@@ -29,3 +30,19 @@ class Gateway(Protocol):
 
     def check(self) -> None:
         """Ask something cheap to see that the provider answers and accepts our login. Raises ProviderAway."""
+
+
+class TemplateGateway(Protocol):
+    """The provider's templates. Every call may take `provider_timeout_s`; none holds a database connection."""
+
+    def templates(self) -> Iterator[ProviderTemplate]:
+        """Every template with its approval, page by page. Raises ProviderAway."""
+
+    def template(self, sid: str) -> ProviderTemplate:
+        """One template. Raises UnknownToProvider or ProviderAway."""
+
+    def create(self, *, name: str, language: str, content: Content) -> str:
+        """Have a template kept; returns its id. Raises Refused, or ProviderAway: then it may be kept all the same."""
+
+    def submit(self, sid: str, *, name: str, category: str) -> str:
+        """Ask for approval; returns the approval from now on. Raises Refused, UnknownToProvider, or ProviderAway as `create`."""

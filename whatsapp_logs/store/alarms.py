@@ -9,13 +9,14 @@ from typing import Any
 
 from psycopg import Connection
 
-from whatsapp_logs.store import health
+from whatsapp_logs.store import health, templates
 
 _LATEST_EVENTS = (
     10_000  # callbacks are looked for among so many: silence must not be paid with a walk over the whole table
 )
 COUNT_UP_TO = 1000
 _KEEP_REFUSED_DAYS = 30
+_TEMPLATE_USED_WITHIN = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Readings:
     watched_since: datetime
     reconciled_day: date | None  # the newest day compared without a problem
     gaps: tuple[tuple[date, int, int], ...]  # day, run, messages that one side did not know; of the last two days
+    stopped_templates: tuple[tuple[int, str, str], ...] = ()  # id, name, approval: used within a week, and refused now
 
 
 def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
@@ -66,6 +68,7 @@ def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
         watched_since=_watched_since(conn),
         reconciled_day=reconciled_day,
         gaps=gaps,
+        stopped_templates=templates.stopped(conn, within=_TEMPLATE_USED_WITHIN),
     )
 
 

@@ -70,7 +70,7 @@ class TwilioGateway:
 
     def fetch(self, provider_id: str) -> ProviderMessage:
         """One message by its SID: the authority where the list lags."""
-        with _asking():
+        with asking():
             try:
                 return _listed(self._client().messages(provider_id).fetch())
             except (TwilioRestException, TwilioServiceException) as error:
@@ -91,11 +91,11 @@ class TwilioGateway:
 
     def check(self) -> None:
         """List one message: proves address, login and account."""
-        with _asking():
+        with asking():
             self._client().messages.page(page_size=1)
 
     def _list(self, **conditions: Any) -> Iterator[ProviderMessage]:
-        with _asking():
+        with asking():
             for instance in self._client().messages.stream(page_size=_PAGE_SIZE, **conditions):
                 listed = _listed(instance)
                 if _is_whatsapp(instance):
@@ -104,10 +104,7 @@ class TwilioGateway:
     def _client(self) -> Client:
         client: Client | None = getattr(self._local, "client", None)
         if client is None:
-            http = TwilioHttpClient(timeout=self._config.provider_timeout_s)  # its default is to wait for ever
-            client = Client(self._config.twilio_account_sid, self._config.twilio_auth_token, http_client=http)
-            client.api.base_url = self._config.twilio_api_base_url
-            self._local.client = client
+            client = self._local.client = new_client(self._config)
         return client
 
     def _create_arguments(self, outgoing: Outgoing) -> dict[str, Any]:
@@ -127,8 +124,17 @@ class TwilioGateway:
         return arguments
 
 
+def new_client(config: Config) -> Client:
+    """A client of the official library that reaches Twilio, or the simulator, and does not wait for ever."""
+    http = TwilioHttpClient(timeout=config.provider_timeout_s)  # its default is no time-out
+    client = Client(config.twilio_account_sid, config.twilio_auth_token, http_client=http)
+    client.api.base_url = config.twilio_api_base_url
+    client.content.base_url = config.twilio_content_base_url
+    return client
+
+
 @contextmanager
-def _asking() -> Iterator[None]:
+def asking() -> Iterator[None]:
     """Say ProviderAway for whatever keeps a question from being answered."""
     try:
         yield
