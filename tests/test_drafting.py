@@ -78,7 +78,7 @@ def test_every_field_has_its_own_sentence(change: dict[str, object], field: str)
 
 
 def test_what_passes_is_approved_whatever_is_written() -> None:
-    """5 000 random texts: none that the form lets through is rejected, and of those that WhatsApp takes only odd braces are held back."""
+    """5 000 random texts: none that passes is rejected, and of those that WhatsApp takes only odd braces are held back."""
     chance, passed = random.Random(7), 0
     pieces = [
         "{{1}}",

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from tests.twilio.elsewhere import post_content
-from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService
+from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService, cli
 from whatsapp_logs.alarms import raised
 from whatsapp_logs.catalogue import Version
 from whatsapp_logs.drafting import SAMPLE_DOCUMENT, Wanted
@@ -22,7 +22,7 @@ from whatsapp_logs.jobs import make_app
 from whatsapp_logs.store import template_sync
 from whatsapp_logs.templates import synchronise
 from whatsapp_logs.twilio.content import TwilioTemplates
-from whatsapp_logs.twilio.simulator import TEMPLATES, Simulator
+from whatsapp_logs.twilio.simulator import GENERAL_NOTICE, TEMPLATES, Simulator
 
 WANTED = Wanted(
     name="claim_received",
@@ -574,6 +574,25 @@ class TestTheClock:
         assert {"watch_templates", "synchronise_templates"} <= set(app.tasks)
 
 
+def test_the_command_line_synchronises_and_lists(
+    config: Config,
+    service: WhatsAppService,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Config, "from_env", classmethod(lambda cls, env=None: config))
+    assert cli.main(["templates", "sync"]) == 0
+    told = capsys.readouterr().out
+    assert "Twilio has 6 templates: 6 new here, 0 changed" in told
+    assert cli.main(["templates", "list"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("general_notice"))
+    assert line.split() == ["general_notice", "en_GB", "version", "1", "approved", GENERAL_NOTICE]
+    simulator.go_away()
+    assert cli.main(["templates", "sync"]) == 1
+    assert "whatsapp_logs templates: Twilio cannot be reached." in capsys.readouterr().err
+
+
 def test_history_is_only_ever_added_to(service: WhatsAppService) -> None:
     service.synchronise_templates()
     for change in (
@@ -595,7 +614,7 @@ def test_a_template_that_twilio_does_not_know_is_told_from_an_outage(config: Con
         list(provider.templates())
 
 
-class losing:  # noqa: N801 - reads as a sentence
+class losing:
     """Twilio does what is asked, and its answer never comes: `with losing(service, "create", times=1)`."""
 
     def __init__(self, service: WhatsAppService, what: str, *, times: int) -> None:

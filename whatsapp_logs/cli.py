@@ -1,4 +1,5 @@
-"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | restored | export | simulate | doctor`."""
+"""The command line: `python -m whatsapp_logs worker | migrate | refresh | reconcile | restored | export | templates |
+simulate | doctor`."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 
 from whatsapp_logs.errors import ConfigError, WhatsAppLogsError
@@ -169,6 +171,24 @@ def _export(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _templates(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="whatsapp_logs templates", description="The catalogue of templates: compare it with Twilio's, or list it."
+    )
+    parser.add_argument("what", choices=("sync", "list"))
+    what = parser.parse_args(arguments).what
+    from whatsapp_logs.service import WhatsAppService
+
+    with closing(WhatsAppService.from_env()) as service:
+        if what == "sync":
+            done = service.synchronise_templates(asked_by="command line")
+            print(f"Twilio has {done.listed} templates: {done.new} new here, {done.changed} changed")
+        entries = service.template_entries()
+    for one in (entry.latest for entry in entries):
+        print(f"{one.name:<40} {one.language:<6} version {one.version:<3} {one.approval:<12} {one.content_sid or '-'}")
+    return 0
+
+
 def _simulate(arguments: Sequence[str]) -> int:
     from whatsapp_logs.twilio.simulator.__main__ import main as simulate
 
@@ -196,6 +216,7 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "reconcile": _reconcile,
     "restored": _restored,
     "export": _export,
+    "templates": _templates,
     "simulate": _simulate,
     "doctor": _doctor,
 }

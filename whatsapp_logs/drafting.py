@@ -148,8 +148,8 @@ def _problem_of_body(wanted: Wanted) -> str | None:
         (_ADJACENT.search(body), "Two fields stand side by side. Put a word between them."),
         (_FIRST.match(body), "The text begins with a field. Put a word before it, such as “Hello”."),
         (_LAST.search(body), "The text ends with a field. Put a word after it."),
-        (words < 2 * len(keys) + 1, f"{len(keys)} {'field needs' if len(keys) == 1 else 'fields need'} at least {2 * len(keys) + 1} "
-         f"words of fixed text around them; there {'is' if words == 1 else 'are'} {words}."),
+        (words < 2 * len(keys) + 1, f"{len(keys)} {'field needs' if len(keys) == 1 else 'fields need'} at least "
+         f"{2 * len(keys) + 1} words of fixed text around them; there {'is' if words == 1 else 'are'} {words}."),
     )  # fmt: skip
     return next((sentence for is_broken, sentence in rules if is_broken), None)
 

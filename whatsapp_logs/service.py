@@ -392,11 +392,14 @@ class WhatsAppService:
         with self.transaction() as conn:
             return template_rows.set_archived(conn, template_id, archived_by=archived_by)
 
+    def last_inbound_at(self, address: str) -> datetime | None:
+        """When this customer last wrote to us."""
+        with self.database.reading() as conn:
+            return contacts.last_inbound_at(conn, address, our_number=self.config.sender)
+
     def window_until(self, address: str) -> datetime | None:
         """Until when free text may be sent to this address; None where only approved templates reach it."""
-        with self.database.reading() as conn:
-            last = contacts.last_inbound_at(conn, address, our_number=self.config.sender)
-        return gate.window_until(last, now=datetime.now(UTC))
+        return gate.window_until(self.last_inbound_at(address), now=datetime.now(UTC))
 
     # --- reading ---
 

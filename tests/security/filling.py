@@ -25,7 +25,8 @@ NOT_FILLED = frozenset({
 # Words that decide what a page shows: every second row keeps its own.
 DECIDING = frozenset({
     "whatsapp_logs.messages.channel", "whatsapp_logs.messages.provider", "whatsapp_logs.messages.error_code",
-    "whatsapp_logs.messages.message_type",
+    "whatsapp_logs.messages.message_type", "whatsapp_logs.template_versions.approval",
+    "whatsapp_logs.template_versions.content_type",
 })  # fmt: skip
 PDF = MediaFile(content=b"%PDF-1.7 a policy of nobody", content_type="application/pdf", filename="policy.pdf")
 
@@ -225,8 +226,43 @@ def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) 
         FROM generate_series(1, 8), unnest(ARRAY['opened', 'document', 'searched', 'listed', 'exported', 'access_log']) AS act;
         """
     )
+    _write_templates(conn)
     conn.execute("INSERT INTO whatsapp_logs.self_tests (nonce) VALUES ('abc')")
     conn.execute("INSERT INTO whatsapp_logs.refused_calls VALUES (%s, 'a', 'b', 1, now())", (datetime.now(UTC),))
+
+
+def _write_templates(conn: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Templates in every state; what is a list of texts in them cannot be overwritten as one text, so it is a payload at once."""
+    conn.execute(
+        """
+        WITH made AS (
+            INSERT INTO whatsapp_logs.templates (name, language, created_by)
+            SELECT 'a' || n, 'en', 'a' FROM generate_series(1, 24) AS n RETURNING id
+        ), versions AS (
+            INSERT INTO whatsapp_logs.template_versions
+                   (template_id, version, content_sid, content_type, body, media_url, actions, variables, approval,
+                    rejection_reason, created_by, submitted_by, submitted_at, decided_at)
+            SELECT id, v, CASE WHEN v = 1 THEN 'HX' || id END, 'twilio/text', 'a', 'a',
+                   jsonb_build_array(jsonb_build_object('kind', xss, 'title', xss || %(actions)s, 'target', xss)),
+                   jsonb_build_array(jsonb_build_object('key', '1', 'name', xss || %(fields)s, 'sample', xss || %(fields)s)),
+                   CASE v WHEN 2 THEN 'draft' ELSE (ARRAY['rejected', 'approved', 'paused', 'deleted'])[1 + mod(id, 4)] END,
+                   'a', 'a', 'a', now(), now()
+            FROM made, generate_series(1, 2) AS v,
+                 LATERAL (SELECT (%(xss)s::text[])[1 + mod(made.id, %(most)s)] AS xss) AS one
+            WHERE v = 1 OR mod(id, 3) = 0
+            RETURNING id
+        )
+        INSERT INTO whatsapp_logs.template_events (version_id, approval, category, reason, told_by)
+        SELECT id, 'rejected', 'a', 'a', 'a' FROM versions
+        """,
+        {
+            "xss": list(XSS),
+            "most": len(XSS),
+            "actions": f" {TAG}template_versions.actions",
+            "fields": f" {TAG}template_versions.variables",
+        },
+    )
+    conn.execute("UPDATE whatsapp_logs.template_sync SET problem = 'a', asked_by = 'a', checked_at = now()")
 
 
 def _first(target: Target) -> tuple[int, int]:

@@ -39,6 +39,9 @@ SHOWN = frozenset({
     "reconciliations.problem", "refreshes.problem", "people.name", "clients.name", "clients.phone", "clients.email",
     "clients.address", "policies.policy_number", "policies.insurer", "policies.insured", "roles.changed_by",
     "api_tokens.name", "api_tokens.created_by", "api_tokens.last_used_from", "legal_holds.reason", "legal_holds.placed_by",
+    "templates.name", "template_versions.body", "template_versions.actions", "template_versions.variables",
+    "template_versions.rejection_reason", "template_versions.created_by", "template_versions.content_type",
+    "template_events.reason", "template_events.told_by", "template_sync.problem",
     "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
 })  # fmt: skip
 
@@ -153,6 +156,7 @@ def values(target: Target, messages: list[int]) -> dict[str, list[object]]:
             "document_id": ids("SELECT document_id FROM renewal_documents ORDER BY document_id"),
             "token": [links.media_path(target.service.config, str(one)).rpartition("/")[2] for one in media],
             "user_id": ids("SELECT user_id FROM people ORDER BY user_id"),
+            "template_id": ids("SELECT id FROM whatsapp_logs.templates ORDER BY id"),
             "filename": ["portal.css", "whatsapp_logs.js", "icon.svg"],
         }
 

@@ -254,7 +254,7 @@ def _insert(conn: Connection[Any], given: Mapping[str, Any]) -> int:
                  approval, rejection_reason, created_by, created_at, decided_at, checked_at)
             SELECT t.id, last.version + row_number() OVER (PARTITION BY t.id ORDER BY l.created_at, l.sid), l.sid, l.content_type,
                    l.body, l.media_url, l.media_variable, l.actions, l.variables, coalesce(l.category, 'UTILITY'), l.approval,
-                   l.reason, 'twilio', coalesce(l.created_at, now()), now(), %(at)s
+                   l.reason, 'twilio', coalesce(l.created_at, now()), NULL, %(at)s
             FROM {_LISTED}
             JOIN whatsapp_logs.templates AS t ON (t.name, t.language) = (l.name, l.language)
             CROSS JOIN LATERAL (

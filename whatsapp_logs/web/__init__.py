@@ -24,6 +24,7 @@ from whatsapp_logs.web import (
     privacy,
     probes,
     reconciliations,
+    template_pages,
     tokens,
     widgets,
 )
@@ -150,6 +151,7 @@ class WhatsAppLogs:
         exports.register(people)
         health.register(people)
         reconciliations.register(people)
+        template_pages.register(people)
         tokens.register(people)
         privacy.register(people)
         consent.register(people)

@@ -168,6 +168,14 @@ def gap(earlier: datetime, later: datetime) -> str:
     return f"{seconds // 86400} days"
 
 
+def left(until: datetime, *, now: datetime) -> str:
+    """How long there is still time, rounded down: "3 h 12 min", "12 min", "less than a minute"; whatsapp_logs.js counts it on."""
+    minutes = max(0, int((until - now).total_seconds()) // 60)
+    if minutes == 0:
+        return "less than a minute"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
 def later(earlier: datetime, moment: datetime) -> str:
     """How much later a moment is, in one piece: "+ 2 s"; "at once" below a second."""
     words = gap(earlier, moment).replace(" ", "\u00a0")

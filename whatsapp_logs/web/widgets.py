@@ -26,9 +26,10 @@ _LAST_FAILURES = 3
 
 
 def register(app: Flask) -> None:
-    """Add the template words `whatsapp_logs_widget` and `whatsapp_logs_messages`."""
+    """Add the template words `whatsapp_logs_widget`, `whatsapp_logs_messages` and `whatsapp_logs_window`."""
     app.add_template_global(whatsapp_logs_widget)
     app.add_template_global(whatsapp_logs_messages)
+    app.add_template_global(whatsapp_logs_window)
 
 
 def register_live(blueprint: Blueprint) -> None:
@@ -49,6 +50,11 @@ def whatsapp_logs_messages(
     return _drawn("_messages.html", lambda person: _seen(_latest(person, client=client, policy=policy, limit=limit)))
 
 
+def whatsapp_logs_window(number: str) -> Markup:
+    """Whether free text reaches this number now, and how much longer; for whoever writes to it."""
+    return _drawn("_window.html", lambda _person: _window(number))
+
+
 @requires(Right.SEE)
 def latest() -> str | Response:
     """The list of latest messages again if anything in it has changed since `seen`, else 204."""
@@ -58,6 +64,12 @@ def latest() -> str | Response:
     if request.args.get("seen") == found["seen"]:
         return Response(status=204)
     return render_template("whatsapp_logs/_messages.html", **_seen(found), **words.names(found["rows"]))
+
+
+def _window(number: str) -> dict[str, Any]:
+    service = current.service()
+    address = phone.to_address(number, region=service.config.default_region)
+    return {"rows": [], "until": service.window_until(address), "heard_at": service.last_inbound_at(address)}
 
 
 def _figures(person: Viewer) -> dict[str, Any]:

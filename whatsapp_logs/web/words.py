@@ -37,6 +37,7 @@ class Words:
         self.sees_texts = person.may(Right.TEXTS)
         self.may_refresh = person.may(Right.REFRESH)
         self.may_send = person.may(Right.SEND)
+        self.may_manage_templates = person.may(Right.TEMPLATES)
         self.may_export = person.may(Right.EXPORT)
         self.may_administer = person.may(Right.ADMINISTER)
         self.may_see_looks = person.may(Right.ACCESS_LOG)

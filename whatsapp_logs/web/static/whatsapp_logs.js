@@ -38,6 +38,7 @@
     const now = Date.now();
     clear(now);
     age();
+    countDown();
     for (const element of document.querySelectorAll("[data-wl-live]")) {
       if (now >= (due.get(element) ?? now) && !element.classList.contains("htmx-request")) {
         due.set(element, now + pace(element));
@@ -60,6 +61,24 @@
       const minutes = Math.floor(seconds / 60);
       const words = seconds < 45 ? "just now" : minutes < 60 ? `${Math.max(1, minutes)} min ago` : `${Math.floor(minutes / 60)} h ago`;
       if (element.firstChild.data !== words) element.firstChild.data = words;
+    }
+  };
+
+  // How long free text still reaches a customer, by the server's clock; when the time is up, the sentence says so.
+  const drawnFirst = new WeakMap();
+  const countDown = () => {
+    for (const line of document.querySelectorAll("[data-wl-until]")) {
+      if (!drawnFirst.has(line)) drawnFirst.set(line, performance.now());
+      const moment = Date.parse(line.dataset.wlClock) + performance.now() - drawnFirst.get(line);
+      const seconds = (Date.parse(line.dataset.wlUntil) - moment) / 1000;
+      const minutes = Math.floor(seconds / 60);
+      const words = minutes >= 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : minutes > 0 ? `${minutes} min` : "less than a minute";
+      const left = line.querySelector("[data-wl-left]");
+      if (seconds <= 0) {
+        line.removeAttribute("data-wl-until");
+        line.textContent = "The 24 hours are over: from now on only approved templates reach this customer.";
+        line.setAttribute("role", "status");
+      } else if (left && left.textContent !== words) left.textContent = words;
     }
   };
 
@@ -142,6 +161,9 @@
     if (detail.requestConfig?.verb !== "post" || (document.activeElement && !document.activeElement.matches("body, dialog"))) return;
     ($(pressed) ?? $("wl-message-title") ?? $("wl-refresh-all"))?.focus();
   });
+
+  // --- what somebody types while an answer is under way is theirs ---
+  Idiomorph.defaults.ignoreActiveValue = true;
 
   // --- an open menu stays open while the list around it changes; Escape and a press elsewhere close it ---
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.localName === "details");
