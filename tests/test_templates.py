@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.test_flat import looked_at
 from tests.twilio.elsewhere import post_content
 from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService, cli
 from whatsapp_logs.alarms import raised
@@ -20,6 +23,7 @@ from whatsapp_logs.errors import InvalidInput, ProviderAway, Refused, UnknownToP
 from whatsapp_logs.housekeeping import keep_templates
 from whatsapp_logs.jobs import make_app
 from whatsapp_logs.store import template_sync
+from whatsapp_logs.store import templates as template_rows
 from whatsapp_logs.templates import synchronise
 from whatsapp_logs.twilio.content import TwilioTemplates
 from whatsapp_logs.twilio.simulator import GENERAL_NOTICE, TEMPLATES, Simulator
@@ -530,6 +534,45 @@ class TestUsing:
         simulator.wait_for_template(second.content_sid or "", "approved")
         service.synchronise_templates()
         assert alarms() == []
+
+
+@pytest.mark.slow
+def test_how_often_templates_are_used_costs_no_more_with_a_large_log(
+    service: WhatsAppService, simulator: Simulator, config: Config, dsn: str
+) -> None:
+    """40 000 messages with one template, half of them older than a month: counting stops at 1 000, and scans no table."""
+    version = approved(service, simulator)
+    service.send(Draft(to="+447700900123", body="x", template=service.template("claim_received", {"1": "B", "2": "C"})))
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            """
+            INSERT INTO whatsapp_logs.messages
+                   (direction, channel, message_type, recipient, sender, body, status, provider, template_version_id, created_at)
+            SELECT m.direction, m.channel, m.message_type, m.recipient, m.sender, m.body, 'sent', m.provider,
+                   m.template_version_id, now() - n * interval '2 minutes'
+            FROM whatsapp_logs.messages AS m, generate_series(1, 40000) AS n
+            """
+        )
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("VACUUM ANALYZE whatsapp_logs.messages")
+    simulator.disable_template(version.content_sid or "")
+    service.synchronise_templates()
+    entry = next(e for e in service.template_entries() if e.latest.id == version.id)
+    assert (entry.used, service.readings().stopped_templates) == (
+        1001,
+        ((version.template_id, "claim_received", "disabled"),),
+    )
+    with closing(
+        WhatsAppService(replace(config, pool_size=1))
+    ) as alone:  # else another connection's figures are counted too
+
+        def stopped() -> None:
+            with alone.transaction() as conn:
+                template_rows.stopped(conn, within=timedelta(days=7))
+
+        for read, most in ((alone.template_entries, 1_200), (stopped, 100)):
+            scans, rows = looked_at(alone, read)
+            assert (scans, rows < most) == (0, True), (read.__name__, scans, rows)
 
 
 class TestTheClock:

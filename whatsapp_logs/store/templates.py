@@ -70,11 +70,12 @@ def entries(conn: Connection[Any], *, archived: bool, now: datetime) -> list[Ent
             CROSS JOIN LATERAL (
                 SELECT count(*) AS n FROM (
                     SELECT FROM whatsapp_logs.messages AS m WHERE m.template_version_id = v.id AND m.created_at > %(since)s
-                    LIMIT %(limit)s) AS counted
+                    ORDER BY m.created_at DESC LIMIT %(limit)s) AS counted  -- in order: else a version without uses reads all
             ) AS lately
-            CROSS JOIN LATERAL (
-                SELECT max(m.created_at) AS at FROM whatsapp_logs.messages AS m WHERE m.template_version_id = v.id
-            ) AS latest
+            LEFT JOIN LATERAL (
+                SELECT m.created_at AS at FROM whatsapp_logs.messages AS m WHERE m.template_version_id = v.id
+                ORDER BY m.created_at DESC LIMIT 1
+            ) AS latest ON true
             WHERE v.template_id = t.id
         ) AS used ON true
         WHERE (t.archived_at IS NOT NULL) = %(archived)s
@@ -225,13 +226,15 @@ def stopped(conn: Connection[Any], *, within: timedelta, limit: int = 20) -> tup
         """
         SELECT DISTINCT ON (t.name, t.id) t.id, t.name, v.approval
         FROM whatsapp_logs.template_versions AS v JOIN whatsapp_logs.templates AS t ON t.id = v.template_id
+        CROSS JOIN LATERAL (
+            SELECT m.created_at FROM whatsapp_logs.messages AS m WHERE m.template_version_id = v.id
+            ORDER BY m.created_at DESC LIMIT 1
+        ) AS last
         WHERE v.approval = ANY (%(stopped)s) AND t.archived_at IS NULL
           AND NOT EXISTS (
               SELECT FROM whatsapp_logs.template_versions AS later
               WHERE later.template_id = v.template_id AND later.version > v.version AND later.approval = 'approved')
-          AND EXISTS (
-              SELECT FROM whatsapp_logs.messages AS m
-              WHERE m.template_version_id = v.id AND m.created_at > now() - %(within)s)
+          AND last.created_at > now() - %(within)s
         ORDER BY t.name, t.id, v.version DESC LIMIT %(limit)s
         """,
         {"stopped": sorted(STOPPED), "within": within, "limit": limit},
