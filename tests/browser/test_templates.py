@@ -83,7 +83,7 @@ def test_a_template_is_written_mended_submitted_approved_used_and_paused(
     page.goto(f"/whatsapp_logs/messages/{sent.id}")
     expect(page.locator(".wl-now")).to_contain_text("Read", timeout=10_000)
     page.get_by_role("link", name="claim_received, version 1").click()
-    page.get_by_role("link", name="Templates").click()
+    page.locator(".wl-sections").get_by_role("link", name="Templates").click()
     row = page.get_by_role("row", name="claim_received")
     expect(row.locator(".wl-used")).to_have_text("1last just now")
 

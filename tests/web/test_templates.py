@@ -286,9 +286,13 @@ class TestTheLog:
         service.send(Draft(to="+447700900123", body="x", template=template))
         simulator.pause_template(version.content_sid or "")
         service.synchronise_templates()
-        page = said(admin.get("/whatsapp_logs/health"))
-        assert "claim_received is paused" in page
-        assert f'<a href="{LIST}">Templates</a>' in page
+        alarm = (
+            said(admin.get("/whatsapp_logs/health"))
+            .partition('id="wl-alarm-template_stopped"')[2]
+            .partition("</li>")[0]
+        )
+        assert "claim_received is paused" in alarm
+        assert f'<a href="{LIST}">Templates</a>' in alarm
 
 
 class TestTheWindow:
