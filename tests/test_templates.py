@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -14,6 +15,8 @@ import pytest
 from psycopg import sql
 
 from tests.test_flat import looked_at
+from tests.test_gateway import answering
+from tests.test_gateway import listen as listen
 from tests.twilio.elsewhere import post_content
 from whatsapp_logs import Config, Draft, Source, StatusReport, WhatsAppService, cli
 from whatsapp_logs.alarms import raised
@@ -646,15 +649,56 @@ def test_history_is_only_ever_added_to(service: WhatsAppService) -> None:
             conn.execute(change)
 
 
-def test_a_template_that_twilio_does_not_know_is_told_from_an_outage(config: Config, simulator: Simulator) -> None:
+def test_a_template_that_twilio_does_not_know_is_told_from_an_outage(
+    config: Config, simulator: Simulator, listen: Callable[..., str]
+) -> None:
     provider = TwilioTemplates(config)
     with pytest.raises(UnknownToProvider):
         provider.template("HX" + "f" * 32)
+    proxy = TwilioTemplates(replace(config, twilio_api_base_url=listen(answering(404, "<html>Not here</html>"))))
     simulator.go_away()
+    for asked in (provider, proxy):
+        with pytest.raises(ProviderAway):
+            asked.template("HX" + "f" * 32)
+        with pytest.raises(ProviderAway):
+            list(asked.templates())
+
+
+ODD = [
+    {"sid": "HX1", "types": None, "variables": None, "approval_requests": None, "date_created": "yesterday"},
+    {"sid": "HX2", "types": ["twilio/text"], "variables": ["a"], "approval_requests": [], "friendly_name": 7},
+    {
+        "sid": "HX3",
+        "types": {"twilio/media": {"body": 5, "media": [None]}},
+        "approval_requests": {"status": "IN_APPEAL"},
+    },
+    {"sid": "HX4", "types": {"twilio/quick-reply": {"actions": 5}}, "language": None, "friendly_name": "nul\u0000"},
+    {"sid": "HX5", "types": {"twilio/unheard-of": "x"}, "approval_requests": {"status": None, "category": 3}},
+]
+
+
+def test_an_odd_template_keeps_no_other_from_being_seen(
+    config: Config, service: WhatsAppService, listen: Callable[..., str]
+) -> None:
+    answer = json.dumps({"meta": {"key": "contents", "next_page_url": None}, "contents": ODD})
+    address = listen(answering(200, answer, "Content-Type: application/json"))
+    odd = TwilioTemplates(replace(config, twilio_api_base_url=address))
+    assert synchronise(service.transaction, odd).new == len(ODD)
+    found = [entry.latest for entry in service.template_entries()]
+    assert {one.content_sid for one in found} == {f"HX{n}" for n in range(1, 6)}
+    assert {one.approval for one in found} == {"unsubmitted", "in_appeal"}
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", "<html>", '{"contents": [{}], "meta": {"key": "contents"}}'])
+def test_an_answer_that_is_none_changes_nothing_and_says_so(
+    config: Config, service: WhatsAppService, listen: Callable[..., str], body: str
+) -> None:
+    service.synchronise_templates()
+    answers_badly = TwilioTemplates(replace(config, twilio_api_base_url=listen(answering(200, body))))
     with pytest.raises(ProviderAway):
-        provider.template("HX" + "f" * 32)
-    with pytest.raises(ProviderAway):
-        list(provider.templates())
+        synchronise(service.transaction, answers_badly)
+    assert len(named(service)) == len(TEMPLATES)
+    assert {version.approval for version in named(service).values()} == {"approved"}
 
 
 class losing:

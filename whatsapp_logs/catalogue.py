@@ -154,7 +154,8 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 def content_of(types: Mapping[str, Any], samples: Mapping[str, Any], *, names: Mapping[str, str]) -> Content:
     """A template in Twilio's shape as ours; `names` are the names of its fields as far as they are known."""
     kind = next((kind for kind in types if kind != TEXT), next(iter(types), TEXT))  # WhatsApp shows the richest
-    shape: Mapping[str, Any] = types.get(kind) or {}
+    told = types.get(kind)
+    shape: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     media = shape.get("media")
     media_url = str(media[0] if isinstance(media, list) else media) if media else None
     in_media = PLACEHOLDER.findall(media_url or "")
@@ -188,9 +189,10 @@ def in_order(keys: Sequence[str]) -> tuple[str, ...]:
 
 def _actions(shape: Mapping[str, Any]) -> list[dict[str, str]]:
     kinds = {"QUICK_REPLY": "reply", "URL": "link", "PHONE_NUMBER": "call"}
+    listed = [each for key in ("actions", "items") for each in (shape[key] if isinstance(shape.get(key), list) else ())]
     found = []
-    for one in [*(shape.get("actions") or ()), *(shape.get("items") or ())]:
-        if not isinstance(one, dict):
+    for one in listed:
+        if not isinstance(one, Mapping):
             continue
         is_line = "item" in one
         target = one.get("id") or one.get("url") or one.get("phone") or one.get("code") or ""

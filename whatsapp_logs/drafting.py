@@ -74,7 +74,7 @@ class Wanted:
         )
         return Content(
             content_type=MEDIA if self.has_document else QUICK_REPLY if actions else TEXT,
-            body=self.body,
+            body=self.body.strip(),
             media_url=media_url,
             media_variable=self.document_key if self.has_document else None,
             actions=actions,

@@ -83,6 +83,7 @@ def created(conn: Connection[Any], version_id: int, *, content_sid: str) -> None
         UPDATE whatsapp_logs.template_versions
         SET content_sid = %(sid)s, approval = 'unsubmitted', decided_at = clock_timestamp(), checked_at = clock_timestamp()
         WHERE id = %(id)s AND content_sid IS NULL
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.template_versions AS k WHERE k.content_sid = %(sid)s)
         """,
         {"id": version_id, "sid": content_sid},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from twilio.base.exceptions import TwilioRestException, TwilioServiceException
@@ -18,7 +19,7 @@ from whatsapp_logs.errors import Refused, UnknownToProvider
 from whatsapp_logs.twilio.gateway import asking, new_client
 
 _PAGE_SIZE = 500
-_NOT_FOUND = 404
+_NOT_FOUND, _NO_SUCH = 404, "20404"
 _REFUSALS = frozenset({400, 409, 422})
 
 
@@ -70,7 +71,7 @@ def _answered() -> Iterator[None]:
         yield
     except (TwilioRestException, TwilioServiceException) as error:
         status, code = int(error.status), str(error.code)
-        if status == _NOT_FOUND:
+        if status == _NOT_FOUND and code == _NO_SUCH:  # a proxy's 404 proves nothing
             raise UnknownToProvider("Twilio has no template of this SID.", code=code) from error
         if status in _REFUSALS and code != str(status):  # without a code of Twilio's it is not Twilio that speaks
             text = error.msg if isinstance(error, TwilioRestException) else error.detail or error.title
@@ -80,19 +81,23 @@ def _answered() -> Iterator[None]:
 
 def _listed(instance: Any, approval: Any) -> ProviderTemplate:
     """What is missing or of another shape in an answer becomes nothing; a template without a SID is none."""
-    told: Mapping[str, Any] = approval if isinstance(approval, Mapping) else {}
+    told = _mapping(approval)
     sid = _sid(instance.sid)
     name = str(instance.friendly_name or told.get("name") or sid)
     return ProviderTemplate(
         sid=sid,
         name=name,
         language=str(instance.language or ""),
-        content=content_of(instance.types or {}, instance.variables or {}, names=usual_names(name)),
+        content=content_of(_mapping(instance.types), _mapping(instance.variables), names=usual_names(name)),
         approval=str(told.get("status") or "unsubmitted").lower(),
         category=str(told.get("category") or "").upper(),
         rejection_reason=str(told.get("rejection_reason") or "") or None,
-        created_at=instance.date_created,
+        created_at=instance.date_created if isinstance(instance.date_created, datetime) else None,
     )
+
+
+def _mapping(told: Any) -> Mapping[str, Any]:
+    return told if isinstance(told, Mapping) else {}
 
 
 def _sid(sid: Any) -> str:
