@@ -54,6 +54,7 @@ class TestTheList:
         simulator.go_away()
         page = admin.post(f"{LIST}/synchronise", follow_redirects=True)
         assert "Twilio cannot be reached. Try again in a few minutes. What stands here is from" in said(page)
+        assert page.text.count("cannot be reached") == 1
         assert page.text.count('class="wl-to"') == 6
 
     def test_shows_how_often_each_was_used_and_which_version_is_sent(

@@ -53,8 +53,10 @@ def synchronise() -> BaseResponse:
     """Ask Twilio now."""
     try:
         done = current.service().synchronise_templates(asked_by=viewer().name)
-    except (ProviderError, ProviderNotConfigured) as error:
-        leave_notice(str(error) if isinstance(error, ProviderError) else f"{error}.", tone="bad")
+    except ProviderNotConfigured as error:
+        leave_notice(f"{error}.", tone="bad")
+        return redirect(url_for(".templates"), 303)
+    except ProviderError:  # noted beside the catalogue: the list says so until Twilio has answered
         return redirect(url_for(".templates"), 303)
     news = [f"{done.new} new here" if done.new else "", f"{done.changed} changed" if done.changed else ""]
     leave_notice(f"Twilio has {done.listed} templates; {', '.join(filter(None, news)) or 'nothing has changed'}.")
