@@ -156,6 +156,19 @@ def _reconciliation_gap(readings: Readings, config: Config) -> Alarm | None:
     )
 
 
+def _scheduled_too_late(readings: Readings, config: Config) -> Alarm | None:
+    if not readings.too_late:
+        return None
+    return Alarm(
+        "scheduled_too_late",
+        True,
+        f"{_count(readings.too_late, 'scheduled message')} too late to be sent",
+        f"Nothing was sending when their time came, and that was more than {config.scheduled_too_late_hours} hours ago when the "
+        "worker ran again.",
+        "Filter the log by “too late”: each of them can be sent again by hand. The limit is SCHEDULED_TOO_LATE_HOURS.",
+    )
+
+
 def _unconfirmed(readings: Readings, config: Config) -> Alarm | None:
     age_s = _age_s(readings.now, readings.unconfirmed.oldest)
     if age_s is None:
@@ -190,6 +203,7 @@ _RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
     "queue_old": _queue_old,
     "template_stopped": _template_stopped,
     "no_callbacks": _no_callbacks,
+    "scheduled_too_late": _scheduled_too_late,
     "unconfirmed": _unconfirmed,
     "reconciliation_gap": _reconciliation_gap,
     "reconciliation_missing": _reconciliation_missing,

@@ -83,6 +83,8 @@ class Config:
     frequency_cap: int = 10
     daily_customers: int = 0
     marketing_needs_opt_in: bool = True
+    scheduled_too_late_hours: int = 12
+    worker_extra: tuple[str, ...] = ()
 
     @property
     def twilio_configured(self) -> bool:
@@ -147,6 +149,8 @@ class Config:
             quiet_hours=_quiet_hours(_given(env, "QUIET_HOURS"), problems),
             frequency_cap=_limit(env, "FREQUENCY_CAP", 10, problems),
             daily_customers=_limit(env, "DAILY_CUSTOMERS", 0, problems),
+            scheduled_too_late_hours=_whole_number(env, "SCHEDULED_TOO_LATE_HOURS", 12, problems),
+            worker_extra=tuple(_given(env, "WORKER_EXTRA").replace(",", " ").split()),
             marketing_needs_opt_in=_given(env, "MARKETING_NEEDS_OPT_IN").lower() not in ("0", "false", "no", "off"),
         )
         problems += _problems_of(config)
@@ -246,6 +250,7 @@ def _problems_of(config: Config) -> list[str]:
         *_public_problems(config),
         *_display_problems(config),
         *_gate_problems(config),
+        *_worker_problems(config),
     ]
 
 
@@ -337,3 +342,8 @@ def _gate_problems(config: Config) -> list[str]:
     if not unknown:
         return []
     return [f"GATE_OFF names {', '.join(unknown)}: it takes {', '.join(sorted(GATE_RULES))}."]
+
+
+def _worker_problems(config: Config) -> list[str]:
+    wrong = [name for name in config.worker_extra if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name)]
+    return [f"WORKER_EXTRA has {name!r}: write module:function, like portal.worker:register." for name in wrong]

@@ -217,6 +217,11 @@ def examine_claimed(
     return _examine(conn, [(draft_of(message, media_variable=media_variable), message)], config=config, now=now)[0]
 
 
+def examine_changed(conn: Connection[Any], draft: Draft, message: Message, *, config: Config, now: datetime) -> Verdict:
+    """The same of a message that waits for its time, as this draft would have it."""
+    return _examine(conn, [(draft, message)], config=config, now=now)[0]
+
+
 def draft_of(message: Message, *, media_variable: str | None = None) -> Draft:
     """A queued message as the draft that it was, without its document's bytes."""
     template = None

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import procrastinate
@@ -14,7 +15,7 @@ from procrastinate import JobContext
 
 from whatsapp_logs import housekeeping, refresh, send
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import DatabaseAway, ProviderError
+from whatsapp_logs.errors import ConfigError, DatabaseAway, ProviderError
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.store import counts, queue
 from whatsapp_logs.store.pool import connection_settings
@@ -50,7 +51,19 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
 
     _add_what_the_clock_starts(app, service)
     housekeeping.register(app, service)
+    _add_what_the_portal_wants(app, service)
     return app
+
+
+def _add_what_the_portal_wants(app: procrastinate.App, service: WhatsAppService) -> None:
+    """The portal's own tasks: each function of WORKER_EXTRA is called with the queue's application and the service."""
+    for name in service.config.worker_extra:
+        module, _, function = name.partition(":")
+        try:
+            register = getattr(import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError([f"WORKER_EXTRA names {name}, which cannot be loaded: {error}."]) from error
+        register(app, service)
 
 
 def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService) -> None:

@@ -59,6 +59,9 @@ MESSAGE_TYPES = (POLICY_DOCUMENT, RENEWAL_REMINDER, GENERAL)
 WHATSAPP = "whatsapp"
 
 ERASED = "erased"  # in the place of the number of a message whose content was erased
+TOO_LATE = (
+    "too_late"  # the error code of a scheduled message whose time had passed long ago when something could send again
+)
 NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
 
 
@@ -244,6 +247,11 @@ class StatusEvent:
     happened_at: datetime
     received_at: datetime
     payload: dict[str, Any]
+
+    @property
+    def is_of_the_office(self) -> bool:
+        """Whether a person has changed the message, or canceled it. `payload` names them."""
+        return self.source is Source.SEND and bool(self.payload.keys() & {"changed_by", "canceled_by"})
 
     @property
     def is_declaration(self) -> bool:

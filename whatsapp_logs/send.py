@@ -23,6 +23,7 @@ from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed, NotS
 from whatsapp_logs.message import (
     FAILURES,
     GENERAL,
+    TOO_LATE,
     Draft,
     Message,
     Outgoing,
@@ -67,7 +68,8 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
         message_id = _insert(conn, draft, verdict, config=config, media_id=media_id, now=now)
         if message_id is None:  # somebody else asked the same in this very moment, and has committed first
             return _there(_asked_before(conn, draft))
-        track.record(conn, [StatusReport(provider_status="queued", message_id=message_id)], source=Source.SEND, now=now)
+        first = StatusReport(provider_status=standing(draft, now).value, message_id=message_id)
+        track.record(conn, [first], source=Source.SEND, now=now)
         if refusal is not None:
             track.record(conn, [refused(message_id, refusal)], source=Source.SEND, now=now)
             log.info("message %s to %s refused: %s", message_id, phone.masked(recipient), refusal.code)
@@ -80,6 +82,11 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
 def timed(draft: Draft) -> Draft:
     """The draft by its way: a single message with a time to come is a scheduled one."""
     return replace(draft, path=Path.SCHEDULED) if draft.send_at is not None and draft.path is Path.SINGLE else draft
+
+
+def standing(draft: Draft, now: datetime) -> Status:
+    """As what a new message begins: queued, or scheduled if its time is still to come."""
+    return Status.SCHEDULED if draft.send_at is not None and draft.send_at > now else Status.QUEUED
 
 
 def refused(message_id: int, finding: gate.Finding) -> StatusReport:
@@ -236,6 +243,8 @@ def _claim(conn: Connection[Any], message_id: int, *, config: Config, now: datet
     if not handover.claim(conn, message_id, now=now):
         return None
     message, media_variable = _known(conn, message_id), messages.media_variable(conn, message_id)
+    if message.status is Status.SCHEDULED and not _begin(conn, message, config=config, now=now):
+        return None
     verdict = gate.examine_claimed(conn, message, media_variable=media_variable, config=config, now=now)
     if verdict.refusal is not None:
         handover.withdraw(conn, message_id)
@@ -248,6 +257,21 @@ def _claim(conn: Connection[Any], message_id: int, *, config: Config, now: datet
         log.info("message %s waits until %s: %s", message_id, verdict.waits.until, verdict.waits.code)
         return None
     return _Cleared(message, _outgoing(message, media_variable, config=config), verdict.window_until is None)
+
+
+def _begin(conn: Connection[Any], message: Message, *, config: Config, now: datetime) -> bool:
+    """Move a scheduled message on, its time having come. False when that was too long ago: then it is refused."""
+    overdue = now - (message.send_at or now)
+    if overdue <= timedelta(hours=config.scheduled_too_late_hours):
+        track.record(conn, [StatusReport(provider_status="queued", message_id=message.id)], source=Source.SEND, now=now)
+        return True
+    hours, limit = f"{overdue / timedelta(hours=1):.0f} hours", f"{config.scheduled_too_late_hours} hours"
+    text = f"It should have left {hours} earlier, and nothing was sending then. After {limit} it is not sent any more."
+    handover.withdraw(conn, message.id)
+    late = StatusReport(provider_status="failed", message_id=message.id, error_code=TOO_LATE, error_message=text)
+    track.record(conn, [late], source=Source.SEND, now=now)
+    log.error("message %s is %s overdue: not sent", message.id, hours)
+    return False
 
 
 def _hand_over(transactions: Transactions, gateway: Gateway, cleared: _Cleared) -> None:
@@ -382,6 +406,7 @@ def columns(
         "send_at": draft.send_at,
         "resend_of": draft.resend_of,
         "created_at": now,
+        "status": standing(draft, now).value,
         "path": draft.path.value,
         "confirmed": sorted(draft.confirmed) or None,
         "timezone": draft.timezone,

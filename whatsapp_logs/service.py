@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import psycopg
 from psycopg import Connection
@@ -25,6 +26,7 @@ from whatsapp_logs import (
     receive,
     reconcile,
     refresh,
+    schedule,
     self_test,
     send,
     settle,
@@ -67,6 +69,7 @@ from whatsapp_logs.store import (
     reconciliations,
     refreshes,
     related,
+    scheduled,
     searches,
     status_events,
     template_sync,
@@ -186,6 +189,71 @@ class WhatsAppService:
                 config=self.config,
                 to=to,
                 confirmed=confirmed,
+            )
+
+    # --- messages for later ---
+
+    def recipient_zone(self, to: str, *, timezone: str | None = None) -> ZoneInfo:
+        """Where this number's owner lives, as far as it tells: the office's zone where that can be."""
+        return schedule.zone_of(to, timezone=timezone, config=self.config, now=datetime.now(UTC))
+
+    def send_time(self, day: date, clock: time, zone: ZoneInfo) -> datetime:
+        """For `Draft.send_at`: when it is that time in that zone. Raises InvalidInput for one that has passed."""
+        return schedule.moment(day, clock, zone, now=datetime.now(UTC))
+
+    def scheduled(self, *, after: Cursor | None = None, limit: int = 50) -> list[Message]:
+        """What is coming, soonest first; go on after `Cursor(message.send_at, message.id)` of the last one."""
+        with self.database.reading() as conn:
+            return scheduled.coming(conn, after=after, limit=limit)
+
+    def cancel_scheduled(
+        self,
+        *,
+        canceled_by: str,
+        message_ids: Sequence[int] = (),
+        policy_id: str | int | None = None,
+        client_id: str | int | None = None,
+        reason: str | None = None,
+        conn: Connection[Any] | None = None,
+    ) -> list[int]:
+        """Take back these messages, or all that wait for their time of a policy or client; returns which had not left yet."""
+        now = datetime.now(UTC)
+        with nullcontext(conn) if conn is not None else self.transaction() as given:
+            if message_ids:
+                return schedule.cancel(given, message_ids, canceled_by=canceled_by, now=now, reason=reason)
+            policy, client = (None if one is None else str(one) for one in (policy_id, client_id))
+            with portal_ids(MessageFilter(policy_id=policy or "", client_id=client or "")):
+                return schedule.cancel_of(
+                    given, policy_id=policy, client_id=client, canceled_by=canceled_by, now=now, reason=reason
+                )
+
+    def why_not_canceled(self, message_id: int) -> str:
+        """Why a message could not be taken back: it has left, or somebody was quicker."""
+        with self.database.reading() as conn:
+            return schedule.why_not(conn, message_id, zone=self.config.zone)
+
+    def change_scheduled(
+        self,
+        message_id: int,
+        *,
+        changed_by: str,
+        send_at: datetime | None = None,
+        body: str | None = None,
+        variables: Mapping[str, str] | None = None,
+        confirmed: frozenset[str] = frozenset(),
+    ) -> gate.Verdict:
+        """Change a message that has not left; where the verdict refuses or asks, nothing was changed. See `schedule.change`."""
+        with self.transaction() as conn:
+            return schedule.change(
+                conn,
+                message_id,
+                changed_by=changed_by,
+                send_at=send_at,
+                body=body,
+                variables=variables,
+                confirmed=confirmed,
+                config=self.config,
+                now=datetime.now(UTC),
             )
 
     def log_message(self, *, message_sid: str, to: str, conn: Connection[Any] | None = None, **facts: Any) -> Message:

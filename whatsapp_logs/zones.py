@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from datetime import datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib import resources
 from zoneinfo import ZoneInfo
@@ -40,6 +40,21 @@ def likeliest(address: str, *, office: ZoneInfo, now: datetime) -> ZoneInfo:
         return office
     offsets = Counter(now.astimezone(zone).utcoffset() for zone in zones)
     return max(zones, key=lambda zone: offsets[now.astimezone(zone).utcoffset()])
+
+
+def moment(day: date, clock: time, zone: ZoneInfo) -> datetime:
+    """When it is that time there, in UTC: of a time that comes twice the first; for one that is left out, when clocks go on."""
+    written = datetime.combine(day, clock.replace(tzinfo=None))
+    first, second = (written.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first.astimezone(zone).replace(tzinfo=None) == written:
+        return first
+    # Left out: with the offset of before, it is read as too late; with that of after, as too early. Clocks jump in between.
+    early, late = second, first
+    offset = early.astimezone(zone).utcoffset()
+    while late - early > timedelta(seconds=1):
+        middle = early + (late - early) / 2
+        early, late = (middle, late) if middle.astimezone(zone).utcoffset() == offset else (early, middle)
+    return late.replace(microsecond=0)
 
 
 def night_until(zones: tuple[ZoneInfo, ...], now: datetime, *, begins: time, ends: time) -> datetime | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from whatsapp_logs.message import TOO_LATE
 from whatsapp_logs.store import health, templates
 
 _LATEST_EVENTS = (
@@ -44,6 +45,7 @@ class Readings:
     codes: tuple[str, ...]  # error codes of the last day
     watched_since: datetime
     reconciled_day: date | None  # the newest day compared without a problem
+    too_late: int = 0  # scheduled messages of the last day that were not sent because their time had passed long ago
     gaps: tuple[tuple[date, int, int], ...]  # day, run, messages that one side did not know; of the last two days
     stopped_templates: tuple[tuple[int, str, str], ...] = ()  # id, name, approval: used within a week, and refused now
 
@@ -65,6 +67,7 @@ def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
         refused=_refused(conn),
         unknown_words=_unknown_words(conn),
         codes=_codes(conn),
+        too_late=_too_late(conn),
         watched_since=_watched_since(conn),
         reconciled_day=reconciled_day,
         gaps=gaps,
@@ -103,11 +106,17 @@ def _waiting(conn: Connection[Any]) -> Backlog:
     return _backlog(
         conn,
         """
-        SELECT COALESCE(m.send_at, m.created_at) AS since, m.wait_reason AS reason
-        FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
-          AND COALESCE(m.send_at, m.created_at) <= now()
-        ORDER BY r.created_at LIMIT %(limit)s
+        (SELECT COALESCE(m.send_at, m.created_at) AS since, m.wait_reason AS reason
+         FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+         WHERE r.status = 'queued' AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
+           AND COALESCE(m.send_at, m.created_at) <= now()
+         ORDER BY r.created_at LIMIT %(limit)s)
+        UNION ALL
+        (SELECT r.send_at, m.wait_reason
+         FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+         WHERE r.status = 'scheduled' AND r.send_at <= now() AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
+         ORDER BY r.send_at LIMIT %(limit)s)
+        LIMIT %(limit)s
         """,
     )
 
@@ -118,7 +127,7 @@ def _unconfirmed(conn: Connection[Any]) -> Backlog:
         """
         SELECT m.unconfirmed_at AS since, m.wait_reason AS reason
         FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.provider_id IS NULL AND m.unconfirmed_at IS NOT NULL
+        WHERE r.status IN ('scheduled', 'queued') AND m.provider_id IS NULL AND m.unconfirmed_at IS NOT NULL
         ORDER BY r.created_at LIMIT %(limit)s
         """,
     )
@@ -208,6 +217,18 @@ def _codes(conn: Connection[Any]) -> tuple[str, ...]:
         {"limit": COUNT_UP_TO},
     ).fetchall()
     return tuple(row[0] for row in rows)
+
+
+def _too_late(conn: Connection[Any]) -> int:
+    row = conn.execute(
+        """
+        SELECT count(*) FROM (
+            SELECT FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.error_code = %(code)s AND m.failed_at > now() - interval '1 day' LIMIT %(limit)s) AS late
+        """,
+        {"code": TOO_LATE, "limit": COUNT_UP_TO},
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _watched_since(conn: Connection[Any]) -> datetime:

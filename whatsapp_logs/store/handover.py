@@ -18,7 +18,7 @@ def claim(conn: Connection[Any], message_id: int, *, now: datetime) -> bool:
         """
         UPDATE whatsapp_logs.messages
         SET claimed_at = %(now)s, attempts = attempts + 1, retry_at = NULL, wait_reason = NULL, updated_at = %(now)s
-        WHERE id = %(id)s AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL
+        WHERE id = %(id)s AND status IN ('scheduled', 'queued') AND claimed_at IS NULL AND provider_id IS NULL
           AND (send_at IS NULL OR send_at <= %(now)s)
         RETURNING id
         """,
@@ -64,13 +64,19 @@ def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, 
 
 
 def waiting(conn: Connection[Any], *, now: datetime, quiet_s: int, limit: int) -> list[int]:
-    """Ids that should have been handed over: nobody claimed them for `quiet_s`, and no retry is set for later."""
+    """Ids that should have been handed over: nobody claimed them for `quiet_s`, and no retry or set time lies ahead."""
     rows = conn.execute(
         """
-        SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL
-          AND COALESCE(m.retry_at, m.send_at, m.created_at) < %(now)s - make_interval(secs => %(quiet_s)s)
-        ORDER BY r.created_at, r.message_id LIMIT %(limit)s
+        (SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+         WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL
+           AND COALESCE(m.retry_at, m.send_at, m.created_at) < %(now)s - make_interval(secs => %(quiet_s)s)
+         ORDER BY r.created_at, r.message_id LIMIT %(limit)s)
+        UNION ALL
+        (SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+         WHERE r.status = 'scheduled' AND r.send_at < %(now)s - make_interval(secs => %(quiet_s)s)
+           AND m.claimed_at IS NULL AND m.provider_id IS NULL
+         ORDER BY r.send_at, r.message_id LIMIT %(limit)s)
+        LIMIT %(limit)s
         """,
         {"now": now, "quiet_s": quiet_s, "limit": limit},
     ).fetchall()
@@ -82,7 +88,7 @@ def abandoned_claims(conn: Connection[Any], *, now: datetime, after_s: int) -> l
     rows = conn.execute(
         """
         SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.status = 'queued' AND m.claimed_at < %(now)s - make_interval(secs => %(after_s)s)
+        WHERE r.status IN ('scheduled', 'queued') AND m.claimed_at < %(now)s - make_interval(secs => %(after_s)s)
           AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
         ORDER BY m.id
         """,
@@ -101,7 +107,7 @@ def unconfirmed(conn: Connection[Any], *, now: datetime, limit: int) -> list[Mes
         f"""
         SELECT {COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
         LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE r.status = 'queued' AND m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
+        WHERE r.status IN ('scheduled', 'queued') AND m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
           AND (m.last_status_check IS NULL OR m.last_status_check <= %(now)s - (%(now)s - m.unconfirmed_at) / 4)
         ORDER BY m.last_status_check NULLS FIRST, m.id LIMIT %(limit)s
         """,  # noqa: S608 - words of ours; values are parameters
@@ -119,7 +125,8 @@ def without_outcome(conn: Connection[Any], recipient: str) -> list[Message]:
         f"""
         SELECT {COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
         LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE (r.status = 'queued' OR (r.status = 'failed' AND r.error_code = %(not_sent)s AND m.unconfirmed_at IS NOT NULL))
+        WHERE (r.status IN ('scheduled', 'queued')
+               OR (r.status = 'failed' AND r.error_code = %(not_sent)s AND m.unconfirmed_at IS NOT NULL))
           AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
         ORDER BY m.claimed_at, m.id
         """,  # noqa: S608 - words of ours; values are parameters

@@ -33,15 +33,15 @@ _INSERT_COLUMNS = (
 _STATUSES = {status.value: status for status in Status}
 _NEXT_IDS = """
     SELECT nextval(pg_get_serial_sequence('whatsapp_logs.messages', 'id')) FROM generate_series(1, %(n)s::integer)"""
-# The first event moves no status: `queued` is what a new message is.
+# The first event moves no status: `queued` or `scheduled` is what a new message is.
 _INSERT_MANY = """
     WITH written AS (
         INSERT INTO whatsapp_logs.messages ({columns}) OVERRIDING SYSTEM VALUE
         SELECT {columns} FROM jsonb_populate_recordset(NULL::whatsapp_logs.messages, %(rows)s::jsonb)
-        ON CONFLICT DO NOTHING RETURNING id, created_at
+        ON CONFLICT DO NOTHING RETURNING id, created_at, status
     ), told AS (
         INSERT INTO whatsapp_logs.status_events (message_id, status, provider_status, source, happened_at, received_at)
-        SELECT id, 'queued', 'queued', 'send', created_at, created_at FROM written ORDER BY id
+        SELECT id, status, status::text, 'send', created_at, created_at FROM written ORDER BY id
     )
     SELECT id FROM written"""
 # The page's keys first, whatever way they are found; then these rows, each by its key.

@@ -33,7 +33,7 @@ ICONS = {
 _TONES = dict.fromkeys(FAILURES, "bad") | {Status.DELIVERED: "ok", Status.READ: "read"}
 # What is said before the moment of a status, and the column in which the moment stands.
 _SINCE = {
-    Status.SCHEDULED: ("since ", "created_at"),
+    Status.SCHEDULED: ("was due ", "send_at"),
     Status.QUEUED: ("since ", "created_at"),
     Status.SENDING: ("since ", "claimed_at"),
     Status.SENT: ("delivering since ", "sent_at"),

@@ -51,6 +51,8 @@ def _reason(message: Message) -> str:
 def _told(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInfo) -> Line:
     if event.is_declaration:
         return Line(event.happened_at, "Declared not sent", f"by {event.payload.get('created_by')}", "bad")
+    if event.is_of_the_office:
+        return _by_the_office(event, zone=zone)
     word = format.status_label(event.status) if event.status else event.provider_status
     if event.status is Status.QUEUED and event.provider_id and not is_first:
         word += " at Twilio"
@@ -63,6 +65,24 @@ def _told(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInf
     )
 
 
+def _by_the_office(event: StatusEvent, *, zone: ZoneInfo) -> Line:
+    """Somebody here has changed a message that had not left, or canceled it."""
+    told = event.payload
+    if event.status is Status.CANCELED:
+        why = f": {told['reason']}" if told.get("reason") else ""
+        return Line(event.happened_at, "Canceled", f"by {told.get('canceled_by')}{why}", "quiet")
+    was, now = told.get("was") or {}, told.get("is") or {}
+    parts = []
+    if "send_at" in now:
+        old, new = (format.full(datetime.fromisoformat(str(one["send_at"])), zone=zone) for one in (was, now))
+        parts.append(f"to leave {new}, not {old}")
+    if now.keys() & {"body", "variables"}:
+        parts.append("another text")
+    return Line(
+        event.happened_at, "Changed", f"by {told.get('changed_by')}: {', '.join(parts) or 'confirmed'}", "quiet"
+    )
+
+
 def _how(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInfo) -> str:
     if event.source is Source.SEND:
         if is_first:
@@ -70,7 +90,7 @@ def _how(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInfo
         if not event.provider_id and event.error_code:
             return "found here, before Twilio was asked"
         if event.status is Status.QUEUED:
-            return "Twilio has accepted it"
+            return "Twilio has accepted it" if event.provider_id else "its time has come"
         if event.status is Status.SENDING:
             return "handed over to Twilio"
     how = format.source(event.source.value)
