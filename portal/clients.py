@@ -10,7 +10,7 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import confirming, contacts, policies, searching, sending
+from portal import confirming, contacts, later, policies, searching, sending
 from portal.access import me, requires
 from portal.contacts import Contact
 from portal.database import database
@@ -20,6 +20,7 @@ from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.people import OwnRight
 from portal.today import office_today
 from whatsapp_logs import Right
+from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.gate import Rule
 
 _TITLES = frozenset({"mr", "mrs", "ms", "miss", "mx", "dr"})
@@ -87,8 +88,13 @@ def send_message(client_id: int) -> Response | str | tuple[str, int]:
         client = find(conn, client_id) or abort(404)
         letter = sending.general_message(client.client_id, client.name, client.phone, body, bare=bare)
         back_to = url_for("clients.show", client_id=client_id)
+        try:
+            letter = later.timed(letter)
+        except InvalidInput as error:
+            return _page(client_id, body=body, problem=error.reason), 400
         if doubts := confirming.doubts(conn, letter):
-            return confirming.ask(doubts, letter, back_to=back_to, fields={"body": body, "how": "bare" if bare else ""})
+            kept = {"body": body, "how": "bare" if bare else ""}
+            return confirming.ask(doubts, letter, back_to=back_to, fields=kept | later.fields())
         return sending.send(letter, back_to=back_to, conn=conn)
 
 

@@ -9,13 +9,14 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import confirming, documents, searching, sending
+from portal import confirming, documents, later, searching, sending
 from portal.access import requires
 from portal.database import database
 from portal.paging import LIMIT, Edge, Page, page_of, wanted_edge
 from portal.policy import Policy
 from portal.today import office_today
 from whatsapp_logs import Right
+from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.web import content_disposition
 
 policies = Blueprint("policies", __name__, url_prefix="/policies")
@@ -67,15 +68,18 @@ def document(policy_id: int) -> Response:
 
 @policies.post("/<int:policy_id>/send")
 @requires(Right.SEND)
-def send_document(policy_id: int) -> Response | str:
+def send_document(policy_id: int) -> Response | str | tuple[str, int]:
     """Queue the policy schedule for the client; asks first when the policy covers nothing, or it was sent just now."""
     policy = _found(policy_id)
-    letter = sending.policy_document(policy, documents.policy_schedule(policy))
     back_to = url_for("policies.show", policy_id=policy_id)
+    try:
+        letter = later.timed(sending.policy_document(policy, documents.policy_schedule(policy)))
+    except InvalidInput as error:
+        return render_template("policy.html", policy=policy, problem=error.reason), 400
     with database() as conn:
         doubts = confirming.doubts(conn, letter, ended=confirming.ended(policy, office_today()))
         if doubts:
-            return confirming.ask(doubts, letter, back_to=back_to)
+            return confirming.ask(doubts, letter, back_to=back_to, fields=later.fields())
         return sending.send(letter, back_to=back_to, conn=conn)
 
 

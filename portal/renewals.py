@@ -10,12 +10,13 @@ from psycopg import Connection
 from psycopg.rows import class_row
 from werkzeug.wrappers import Response
 
-from portal import confirming, policies, sending, uploads
+from portal import confirming, later, policies, sending, uploads
 from portal.access import me, requires
 from portal.database import database
 from portal.policy import Policy
 from portal.today import office_today
 from whatsapp_logs import Message, Right
+from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.web import content_disposition
 
 renewals = Blueprint("renewals", __name__, url_prefix="/renewals")
@@ -76,9 +77,13 @@ def remind(policy_id: int) -> Response | str | tuple[str, int]:
             kept_id = _keep(conn, policy_id, paper, uploaded_by=me().username)
         elif kept_id is not None:
             paper = _kept(conn, policy_id, kept_id) or abort(404)
-        letter, back_to = sending.renewal_reminder(policy, paper), url_for("renewals.show", policy_id=policy_id)
+        back_to = url_for("renewals.show", policy_id=policy_id)
+        try:
+            letter = later.timed(sending.renewal_reminder(policy, paper))
+        except InvalidInput as error:
+            return _page(policy_id, problem=error.reason), 400
         if doubts := confirming.doubts(conn, letter):
-            fields: dict[str, object] = {} if kept_id is None else {"document_id": kept_id}
+            fields = later.fields() | ({} if kept_id is None else {"document_id": kept_id})
             return confirming.ask(doubts, letter, back_to=back_to, fields=fields)
         return sending.send(letter, back_to=back_to, conn=conn)
 

@@ -7,13 +7,14 @@ import re
 import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from flask import Flask, abort, current_app, redirect, request, url_for
 from psycopg import Connection
 from werkzeug.wrappers import Response
 
-from portal.access import me
-from portal.format import long_date, readable_phone
+from portal.access import me, portal_config
+from portal.format import long_date, readable_phone, short_date
 from portal.notes import say
 from portal.policy import Policy
 from portal.uploads import Upload
@@ -160,6 +161,9 @@ def send(letter: Letter, *, back_to: str, conn: Connection | None = None) -> Res
         say(f"Not sent to {to}: {message.error_message}", "bad", href=href, link="see it in WhatsApp Logs")
     elif datetime.now(UTC) - message.created_at > _JUST_NOW:
         say(f"This was already queued for {to}; nothing was sent twice", "ok", href=href, link=follow)
+    elif draft.send_at is not None:
+        coming = url_for("whatsapp_logs.scheduled")
+        say(f"Scheduled for {to}. It leaves {when(draft)}", "ok", href=coming, link="all that is coming")
     else:
         say(f"Queued for {to}", "ok", href=href, link=follow)
     return redirect(back_to, 303)
@@ -171,6 +175,20 @@ def confirmed() -> frozenset[str]:
         return rules_of(request.form.getlist("confirmed"))
     except InvalidInput:
         abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
+def when(draft: Draft) -> str:
+    """When a draft leaves, as the office reads it, and as the client does where their clock differs."""
+    assert draft.send_at is not None
+    office = ZoneInfo(portal_config().timezone)
+    here = draft.send_at.astimezone(office)
+    said = f"{short_date(here)}, {here:%H:%M}"
+    there = draft.send_at.astimezone(service().recipient_zone(draft.to))
+    if there.utcoffset() == here.utcoffset():
+        return said
+    return f"{said} ({_clock(there, here)} where they live)"
+
+
+def _clock(there: datetime, here: datetime) -> str:
+    return f"{there:%H:%M}" if there.date() == here.date() else f"{short_date(there)}, {there:%H:%M}"
 
 
 def request_key(draft: Draft) -> str:
@@ -183,7 +201,7 @@ def request_key(draft: Draft) -> str:
     if not _KEY.fullmatch(key):
         abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
     content = draft.media.content if draft.media else b""
-    facts = (draft.message_type, draft.client_id, draft.policy_id, draft.to, draft.body)
+    facts = (draft.message_type, draft.client_id, draft.policy_id, draft.to, draft.body, draft.send_at)
     digest = hashlib.sha256(repr(facts).encode() + hashlib.sha256(content).digest()).hexdigest()[:24]
     return f"portal:{me().user_id}:{key}:{digest}"
 

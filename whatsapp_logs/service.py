@@ -206,6 +206,12 @@ class WhatsAppService:
         with self.database.reading() as conn:
             return scheduled.coming(conn, after=after, limit=limit)
 
+    def preview_scheduled(self, message: Message) -> gate.Verdict:
+        """What the gate would say of a scheduled message, as things stand now."""
+        with self.database.reading() as conn:
+            draft = gate.draft_of(message, media_variable=messages.media_variable(conn, message.id))
+            return gate.examine_changed(conn, draft, message, config=self.config, now=datetime.now(UTC))
+
     def cancel_scheduled(
         self,
         *,

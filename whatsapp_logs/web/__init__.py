@@ -24,6 +24,7 @@ from whatsapp_logs.web import (
     privacy,
     probes,
     reconciliations,
+    scheduled,
     template_pages,
     tokens,
     widgets,
@@ -152,6 +153,7 @@ class WhatsAppLogs:
         health.register(people)
         reconciliations.register(people)
         template_pages.register(people)
+        scheduled.register(people)
         tokens.register(people)
         privacy.register(people)
         consent.register(people)
