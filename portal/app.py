@@ -23,11 +23,14 @@ from portal.health import health
 from portal.invitation import invitation
 from portal.people import OwnRight, Person
 from portal.policies import policies
+from portal.renewal_rules import renewal_rules
 from portal.renewals import renewals
 from portal.roles_pages import roles_pages
 from portal.second_factor import second_factor
 from portal.staff_pages import staff_pages
 from portal.today import office_today
+from portal.told import told
+from portal.unreached import unreached
 from whatsapp_logs import Right, WhatsAppService
 from whatsapp_logs.web import PAGE_HEADERS
 
@@ -65,7 +68,8 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
     format.init_app(app)
     notes.init_app(app)
     people_pages = (auth, invitation, second_factor, account, staff_pages, roles_pages)
-    for blueprint in (*people_pages, dashboard, clients, policies, renewals, health):
+    renewal_pages = (renewals, renewal_rules, unreached, told)
+    for blueprint in (*people_pages, dashboard, clients, policies, *renewal_pages, health):
         app.register_blueprint(blueprint)
     if config.oidc:
         oidc.init_app(app, config.oidc)

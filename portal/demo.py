@@ -15,7 +15,7 @@ from psycopg import Connection
 from werkzeug.security import generate_password_hash
 
 from portal import demo_data as data
-from portal import demo_history
+from portal import demo_history, reminders
 from whatsapp_logs import Config, WhatsAppService
 
 PASSWORD = "harbour-lane-demo"  # noqa: S105 - printed for everybody: the demonstration's
@@ -41,6 +41,8 @@ def seed(dsn: str) -> bool:
             _add_people(conn)
             client_ids = _add_clients(conn, chance)
             _add_policies(conn, client_ids, chance, today=datetime.now(zone).date())
+            _add_rules(conn)
+            reminders.note_dues(conn, datetime.now(zone).date(), back_days=90)
             reports = demo_history.write(conn, service, chance, zone=zone)
         demo_history.record_all(service, reports)
     return True
@@ -96,6 +98,18 @@ def _add_policies(conn: Connection, client_ids: list[int], chance: random.Random
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING policy_id
         """,
         rows,
+    )
+
+
+def _add_rules(conn: Connection) -> None:
+    """Paused, so that nothing is sent which nobody asked for."""
+    _insert(
+        conn,
+        """
+        INSERT INTO renewal_rules (days_before, template, with_document, message_type, created_by, changed_by)
+        VALUES (%s, %s, %s, 'renewal_reminder', 'anna.admin', 'anna.admin') RETURNING rule_id
+        """,
+        [(30, "renewal_reminder_document", True), (14, "renewal_reminder", False), (3, "renewal_reminder", False)],
     )
 
 

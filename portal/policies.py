@@ -89,6 +89,12 @@ def find(conn: Connection, policy_id: int) -> Policy | None:
         return cursor.execute(f"{SELECT} WHERE p.policy_id = %s".encode(), (policy_id,)).fetchone()
 
 
+def many(conn: Connection, policy_ids: list[int]) -> list[Policy]:
+    """The policies of these ids."""
+    with conn.cursor(row_factory=class_row(Policy)) as cursor:
+        return cursor.execute(f"{SELECT} WHERE p.policy_id = ANY (%s)".encode(), (policy_ids,)).fetchall()
+
+
 def search(conn: Connection, text: str, *, edge: Edge) -> Page[Policy]:
     """A page of policies whose number, insurer or holder's name contains the text."""
     where = ["TRUE"]

@@ -45,7 +45,7 @@ def init_app(app: Flask, service: WhatsAppService) -> None:
 
 def policy_document(policy: Policy, pdf: bytes) -> Letter:
     """The policy schedule, as an approved template: it arrives outside the 24-hour window too."""
-    variables = {"1": _one_line(policy.client_name), "2": policy.policy_number}
+    variables = {"1": one_line(policy.client_name), "2": policy.policy_number}
     draft = Draft(
         to=policy.client_phone,
         message_type="policy_document",
@@ -61,7 +61,7 @@ def policy_document(policy: Policy, pdf: bytes) -> Letter:
 def renewal_reminder(policy: Policy, paper: Upload | None) -> Letter:
     """The reminder that renewal is due, with the uploaded document if there is one."""
     variables = {
-        "1": _one_line(policy.client_name),
+        "1": one_line(policy.client_name),
         "2": policy.policy_number,
         "3": long_date(policy.ends_on),
     }
@@ -69,7 +69,7 @@ def renewal_reminder(policy: Policy, paper: Upload | None) -> Letter:
         to=policy.client_phone,
         message_type="renewal_reminder",
         body=reminder_text(policy, with_document=paper is not None),
-        media=_attached(paper),
+        media=attached(paper),
         template=_reminder_template(variables, with_document=paper is not None),
         policy_id=policy.policy_id,
         client_id=policy.client_id,
@@ -79,7 +79,7 @@ def renewal_reminder(policy: Policy, paper: Upload | None) -> Letter:
 
 def document_text(policy: Policy) -> str:
     """What comes with the policy schedule: the words of the approved template."""
-    name = _one_line(policy.client_name)
+    name = one_line(policy.client_name)
     return f"Hello {name}, here is your policy document {policy.policy_number}. Please keep it in a safe place."
 
 
@@ -87,7 +87,7 @@ def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
     """The reminder as the client will read it: the words of the approved template."""
     ending = "The renewal papers are attached." if with_document else "Please contact us to renew it in time."
     due = f"your policy {policy.policy_number} is due for renewal on {long_date(policy.ends_on)}"
-    return f"Hello {_one_line(policy.client_name)}, {due}. {ending}"
+    return f"Hello {one_line(policy.client_name)}, {due}. {ending}"
 
 
 def to_client(client_id: int, phone: str) -> Verdict:
@@ -102,7 +102,7 @@ def general_message(client_id: int, name: str, phone: str, words: str, *, bare: 
     """
     if bare:
         return Letter(name, Draft(to=phone, message_type="general", body=words, client_id=client_id))
-    template = service().template("general_notice", {"1": _one_line(name), "2": as_sentence(words)})
+    template = service().template("general_notice", {"1": one_line(name), "2": as_sentence(words)})
     body = words if template is None else notice_text(name, words)
     return Letter(name, Draft(to=phone, message_type="general", body=body, template=template, client_id=client_id))
 
@@ -120,12 +120,12 @@ def notice_text(name: str, words: str) -> str:
 
 def notice_frame(name: str) -> tuple[str, str]:
     """What the approved notice says before and after the sender's words."""
-    return f"Hello {_one_line(name)}, a notice from your insurance office: ", " Please reply if you have a question."
+    return f"Hello {one_line(name)}, a notice from your insurance office: ", " Please reply if you have a question."
 
 
 def as_sentence(words: str) -> str:
     """The words on one line, and with a full stop, since the notice goes on after them. preview.js does the same."""
-    line = _one_line(words)
+    line = one_line(words)
     return f"{line}." if line[-1:].isalnum() else line
 
 
@@ -212,13 +212,13 @@ def _reminder_template(variables: dict[str, str], *, with_document: bool) -> Tem
     return service().template("renewal_reminder", variables)
 
 
-def _attached(paper: Upload | None) -> MediaFile | None:
+def attached(paper: Upload | None) -> MediaFile | None:
     if paper is None:
         return None
     return MediaFile(content=paper.content, content_type=paper.content_type, filename=paper.filename)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """WhatsApp refuses line breaks and runs of blanks in a template's values (63013)."""
     return " ".join(text.split())
 

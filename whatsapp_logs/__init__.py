@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from whatsapp_logs.message import Draft as Draft
     from whatsapp_logs.message import MediaFile as MediaFile
     from whatsapp_logs.message import Message as Message
+    from whatsapp_logs.message import Path as Path
     from whatsapp_logs.message import Source as Source
     from whatsapp_logs.message import Status as Status
     from whatsapp_logs.message import StatusReport as StatusReport
@@ -32,6 +33,7 @@ _HOMES = {
     "MediaFile": "message",
     "Message": "message",
     "MessageFilter": "filters",
+    "Path": "message",
     "ROLES": "rights",
     "Right": "rights",
     "Source": "message",

@@ -91,6 +91,7 @@ class Place:
             "PORT": str(ports.web),
             "DATA_DIR": str(self.data_dir),
             "PYTHONUNBUFFERED": "1",
+            "WORKER_EXTRA": "portal.worker:register",
         }
         if self.is_demo:
             ours["REQUIRE_SECOND_FACTOR"] = "nobody"

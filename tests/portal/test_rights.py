@@ -17,6 +17,7 @@ IDS = {
     "client_id": 1,
     "sign_in_id": 1,
     "user_id": 1,
+    "rule_id": 1,
     "token": "unknown",
     "policy_id": 1,
     "document_id": 1,

@@ -174,7 +174,7 @@ def _typed_words(shown: Message) -> dict[str, Any]:
         body = request.form.get("body")
         return {} if body is None else {"body": body.replace("\r\n", "\n").strip()}
     before = shown.variables or {}
-    typed = {key: request.form[f"field_{key}"].strip() for key in before if f"field_{key}" in request.form}
+    typed = {key: " ".join(request.form[f"field_{key}"].split()) for key in before if f"field_{key}" in request.form}
     changed = {key: value for key, value in typed.items() if value != before[key]}
     return {"variables": changed} if changed else {}
 
