@@ -90,8 +90,7 @@ _OWED = """
         WHERE (r.is_active OR r.rule_id = %(as_if)s::integer) AND NOT EXISTS (
             SELECT FROM renewal_reminders AS m
             WHERE m.rule_id = r.rule_id AND m.policy_id = p.policy_id AND m.due_on = p.ends_on)
-    ) AS o
-    ORDER BY o.due_on, o.policy_id, o.rule_id LIMIT %(limit)s"""
+    ) AS o"""
 
 
 def rules(conn: Connection[Any]) -> list[Rule]:
@@ -109,7 +108,9 @@ def rules(conn: Connection[Any]) -> list[Rule]:
 def owed(conn: Connection[Any], today: date, *, limit: int, as_if: int | None = None) -> list[Owed]:
     """What the active rules owe on that day and have not made yet, soonest due first; `as_if` a paused rule were switched on."""
     with conn.cursor(row_factory=class_row(Owed)) as cursor:
-        return cursor.execute(_OWED.encode(), _of(today, limit, as_if)).fetchall()
+        return cursor.execute(
+            f"{_OWED} ORDER BY due_on, policy_id, rule_id LIMIT %(limit)s".encode(), _of(today, limit, as_if)
+        ).fetchall()
 
 
 def run(service: WhatsAppService, *, zone: ZoneInfo, now: datetime) -> Outcome:
@@ -123,12 +124,13 @@ def run(service: WhatsAppService, *, zone: ZoneInfo, now: datetime) -> Outcome:
         taken_back = _take_back(conn, service)
     if now.astimezone(zone).hour not in OFFICE_HOURS:
         return Outcome(taken_back=taken_back)
-    made = left_out = 0
+    with service.transaction() as conn:
+        left_out = sum(one.left_out is not None for one in _claim(conn, today, of="left_out IS NOT NULL", limit=None))
+    made = 0
     while True:
         with service.transaction() as conn:
-            claimed = _claim(conn, today)
-            made += _make(conn, service, [one for one in claimed if one.left_out is None])
-            left_out += sum(one.left_out is not None for one in claimed)
+            claimed = _claim(conn, today, of="left_out IS NULL", limit=_TOGETHER)
+            made += _make(conn, service, claimed)
         if not claimed:
             break
     with service.transaction() as conn:
@@ -164,24 +166,26 @@ def drafts(conn: Connection[Any], service: WhatsAppService, wanted: Sequence[Owe
     return [_draft(service, by_rule[one.rule_id], by_policy[one.policy_id], papers, render=render) for one in wanted]
 
 
-def _of(today: date, limit: int, as_if: int | None = None) -> dict[str, Any]:
+def _of(today: date, limit: int | None, as_if: int | None = None) -> dict[str, Any]:
     back = LOOKED_BACK_DAYS
     return {"today": today, "useful": STILL_USEFUL_DAYS, "back": back, "limit": limit, "as_if": as_if}
 
 
-def _claim(conn: Connection[Any], today: date) -> list[Owed]:
+def _claim(conn: Connection[Any], today: date, *, of: str, limit: int | None) -> list[Owed]:
     """Take the next reminders that are owed: nobody else makes them. Workers take turns, so that none stops before all is made."""
     conn.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
     with conn.cursor(row_factory=class_row(Owed)) as cursor:
         return cursor.execute(
             f"""
-            WITH owed AS MATERIALIZED ({_OWED}), taken AS (
+            WITH owed AS MATERIALIZED (
+                SELECT * FROM ({_OWED}) AS o WHERE {of} ORDER BY due_on, policy_id, rule_id LIMIT %(limit)s
+            ), taken AS (
                 INSERT INTO renewal_reminders (rule_id, policy_id, due_on, made_on, left_out)
                 SELECT rule_id, policy_id, due_on, %(today)s, left_out FROM owed ON CONFLICT DO NOTHING
                 RETURNING rule_id, policy_id, due_on)
             SELECT owed.* FROM taken JOIN owed USING (rule_id, policy_id, due_on) ORDER BY due_on, policy_id, rule_id
             """.encode(),  # noqa: S608 - words of ours; values are parameters
-            _of(today, _TOGETHER),
+            _of(today, limit),
         ).fetchall()
 
 

@@ -1,0 +1,345 @@
+"""Renewals' pages: rules that are seen before they send, the queue of who was not reached, and the report "told in time?"."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from portal import database, demo, reminders
+from portal.app import create_app
+from portal.config import PortalConfig
+from tests.portal.conftest import COOKIE, SECRET_KEY, Browser, Office
+from tests.postgres_keeper import APP_ROLE
+from whatsapp_logs import Config, Source, StatusReport, WhatsAppService
+from whatsapp_logs.config import GATE_RULES
+
+LONDON = ZoneInfo("Europe/London")
+
+
+class Bureau(Office):
+    """An office of these tests' own, without demonstration clients."""
+
+    @property
+    def today(self) -> date:
+        return datetime.now(LONDON).date()
+
+    def do(self, sql: str, *values: object) -> None:
+        with psycopg.connect(self.dsn) as conn:
+            conn.execute(sql.encode(), values)
+
+    def policy(self, days: int, name: str = "Asha Rao", phone: str = "+447700900123") -> int:
+        (client,) = self.row(
+            "INSERT INTO clients (name, phone, address) VALUES (%(name)s, %(phone)s, 'x') RETURNING client_id",
+            name=name, phone=phone,
+        )  # fmt: skip
+        ends_on = self.today + timedelta(days=days)
+        (policy,) = self.row(
+            """
+            INSERT INTO policies (client_id, policy_number, product, insurer, insured, sum_insured, excess, premium, currency,
+                                  starts_on, ends_on, status)
+            VALUES (%(client)s, 'HOM-' || %(client)s, 'home', 'Beacon', 'A house', 1, 1, 100, 'GBP', %(begins)s, %(ends)s, 'active')
+            RETURNING policy_id
+            """,
+            client=client, begins=ends_on - timedelta(days=364), ends=ends_on,
+        )  # fmt: skip
+        assert isinstance(policy, int)
+        with self.service.transaction() as conn:
+            reminders.note_dues(conn, self.today, back_days=90)
+        return policy
+
+    def reminder(self, policy: int, *told: str, ago: float = 0, code: str | None = None) -> int:
+        """A reminder that was sent so many days ago, with what was reported of it then."""
+        at = datetime.now(UTC) - timedelta(days=ago)
+        sid = f"SM{policy:016x}{int(ago * 100):016x}"
+        message = self.service.log_message(
+            message_sid=sid,
+            to="+447700900123",
+            message_type="renewal_reminder",
+            body="x",
+            policy_id=policy,
+            created_at=at,
+        )
+        for word in told:
+            report = StatusReport(provider_status=word, provider_id=sid, error_code=code, happened_at=at)
+            self.service.record([report], source=Source.IMPORT)
+        return message.id
+
+
+@pytest.fixture
+def bureau(dsn: str) -> Iterator[Bureau]:
+    with psycopg.connect(dsn) as conn:
+        demo._add_people(conn)
+    app_dsn = make_conninfo(dsn, user=APP_ROLE)
+    service = WhatsAppService(
+        Config(
+            database_url=app_dsn, secret_key=SECRET_KEY, twilio_account_sid="AC" + "b" * 32, twilio_auth_token="test-token-0002",
+            twilio_whatsapp_from="whatsapp:+15550100100", twilio_api_base_url="http://127.0.0.1:9", gate_off=GATE_RULES,
+            templates={"renewal_reminder": "HX" + "2" * 32, "renewal_reminder_document": "HX" + "3" * 32},
+        )
+    )  # fmt: skip
+    config = PortalConfig(database_url=app_dsn, secret_key=SECRET_KEY, require_second_factor="nobody")
+    app = create_app(config, service=service)
+    yield Bureau(app, dsn, service)
+    database.close(app)
+    service.close()
+
+
+@pytest.fixture
+def person(bureau: Bureau) -> Callable[[str], Browser]:
+    def open_browser(username: str) -> Browser:
+        opened = Browser(bureau.app.test_client())
+        if username not in bureau.cookies:
+            signing_in = Browser(bureau.app.test_client())
+            signing_in.sign_in(username)
+            cookie = signing_in.client.get_cookie(COOKIE)
+            assert cookie
+            bureau.cookies[username] = cookie.value
+        opened.client.set_cookie(COOKIE, bureau.cookies[username])
+        return opened
+
+    return open_browser
+
+
+def make_rule(anna: Browser, days: int = 30, template: str = "renewal_reminder") -> str:
+    answer = anna.submit("/renewals/rules/", "/renewals/rules/", days_before=str(days), template=template)
+    assert answer.status_code == 303, answer.text
+    return answer.location.partition("rule_id=")[2]
+
+
+def cases(page: str) -> list[str]:
+    return re.findall(r'<h3><a class="main"[^>]*>([^<]*)</a>', page)
+
+
+def test_a_new_rule_is_paused_shows_what_it_would_send_and_sends_once_it_is_on(bureau: Bureau, person) -> None:
+    bureau.policy(30, "Asha Rao")
+    bureau.policy(12, "Noah Williams")
+    anna = person("anna.admin")
+    rule = make_rule(anna)
+    preview = anna.get(f"/renewals/rules/preview?rule_id={rule}").text
+    assert "Asha Rao" in preview
+    assert "Noah Williams" not in preview
+    assert "if it were switched on now" in preview
+    assert "Leaves" in preview
+    now = datetime.combine(bureau.today, datetime.min.time().replace(hour=10), LONDON).astimezone(UTC)
+    assert reminders.run(bureau.service, zone=LONDON, now=now).made == 0
+    switch = f"/renewals/rules/{rule}/switch"
+    assert anna.submit("/renewals/rules/", switch, is_active="yes").status_code == 303
+    assert reminders.run(bureau.service, zone=LONDON, now=now).made == 1
+    assert "Nothing: every reminder that is due has been made" in anna.get("/renewals/rules/preview").text
+    page = anna.get("/renewals/rules/").text
+    assert "Made by anna.admin" in page
+    assert "1 today, 1 in 30 days" in page
+    assert "Switched on" in page
+    anna.submit("/renewals/rules/", switch, is_active="no")
+    assert "Paused" in anna.get("/renewals/rules/").text
+
+
+def test_the_preview_says_of_each_what_the_gate_says(bureau: Bureau, person) -> None:
+    bureau.policy(30, "Nobody Reachable", phone="12")
+    anna = person("anna.admin")
+    preview = anna.get(f"/renewals/rules/preview?rule_id={make_rule(anna)}").text
+    assert "Refused" in preview
+    assert "too short" in preview
+
+
+def test_two_rules_for_one_day_are_not_on_at_once_and_it_is_said_which(bureau: Bureau, person) -> None:
+    anna = person("anna.admin")
+    first, second = make_rule(anna), make_rule(anna, template="renewal_reminder_document")
+    assert anna.submit("/renewals/rules/", f"/renewals/rules/{first}/switch", is_active="yes").status_code == 303
+    refused = anna.submit("/renewals/rules/", f"/renewals/rules/{second}/switch", is_active="yes")
+    assert refused.status_code == 409
+    assert "Another rule reminds 30 days before already" in refused.text
+    assert (
+        anna.submit(
+            "/renewals/rules/", f"/renewals/rules/{second}", days_before="14", template="renewal_reminder"
+        ).status_code
+        == 303
+    )
+    assert anna.submit("/renewals/rules/", f"/renewals/rules/{second}/switch", is_active="yes").status_code == 303
+    taken = anna.submit("/renewals/rules/", f"/renewals/rules/{second}", days_before="30", template="renewal_reminder")
+    assert taken.status_code == 409
+    assert (
+        "Changed: 30 days before, reminder with the renewal papers → 14 days before, reminder"
+        in anna.get("/renewals/rules/").text
+    )
+
+
+@pytest.mark.parametrize("days", ["", "-1", "366", "3.5", "٣", "1e2"])
+def test_senseless_days_are_refused_in_words(bureau: Bureau, person, days: str) -> None:
+    answer = person("anna.admin").submit(
+        "/renewals/rules/", "/renewals/rules/", days_before=days, template="renewal_reminder"
+    )
+    assert answer.status_code == 400
+    assert "a whole number from 0 to 365" in answer.text
+
+
+def test_agents_see_the_rules_and_do_not_change_them(bureau: Bureau, person) -> None:
+    rule = make_rule(person("anna.admin"))
+    arjun = person("arjun.agent")
+    page = arjun.get("/renewals/rules/").text
+    assert "Preview" in page
+    assert "Switch on" not in page
+    assert arjun.client.post(f"/renewals/rules/{rule}/switch").status_code == 403
+    assert arjun.client.post("/renewals/rules/").status_code == 403
+
+
+def test_the_queue_says_why_each_was_not_reached_soonest_first(bureau: Bureau, person) -> None:
+    """Each reason, and those who are in no need of anything."""
+    bureau.reminder(bureau.policy(1, "Failed"), "undelivered", ago=2, code="63026")
+    bureau.reminder(bureau.policy(2, "Blocked"), "failed", ago=1, code="63014")
+    bureau.reminder(bureau.policy(3, "Wrong"), "failed", ago=1, code="63003")
+    bureau.reminder(bureau.policy(4, "Silent"), "sent", ago=4)
+    bureau.reminder(bureau.policy(5, "Unread"), "delivered", ago=4)
+    bureau.policy(6, "Untold")
+    bureau.policy(7, "Numberless", phone="")
+    bureau.reminder(bureau.policy(8, "Canceled"), "canceled", ago=1)
+    bureau.reminder(bureau.policy(9, "Fresh"), "sent", ago=1)
+    bureau.reminder(bureau.policy(10, "Delivered lately"), "delivered", ago=1)
+    bureau.reminder(bureau.policy(11, "Has read"), "read", ago=20)
+    twice = bureau.policy(12, "Read the first of two")
+    bureau.reminder(twice, "read", ago=9)
+    bureau.reminder(twice, "failed", ago=1, code="63026")
+    bureau.policy(31, "Far away")
+    page = person("arjun.agent").get("/renewals/unreached/").text
+    assert cases(page) == ["Failed", "Blocked", "Wrong", "Silent", "Unread", "Untold", "Numberless", "Canceled"]
+    for words in (
+        "All 8",
+        "Asked us to stop, or has blocked us 1",
+        "The number is wrong, or not on WhatsApp 1",
+        "No receipt for 3 days 1",
+        "Delivered, but not read for 3 days 1",
+        "No reminder has been sent 1",
+        "No number that could be written to 1",
+    ):
+        assert words in page, words
+    assert cases(person("arjun.agent").get("/renewals/unreached/?reason=unread").text) == ["Unread"]
+    assert person("arjun.agent").get("/renewals/unreached/?reason=weather").status_code == 400
+
+
+def test_last_years_reminder_does_not_count_for_this_year(bureau: Bureau, person) -> None:
+    bureau.reminder(bureau.policy(5, "Read last year"), "read", ago=340)
+    assert cases(person("arjun.agent").get("/renewals/unreached/").text) == ["Read last year"]
+
+
+def test_each_case_offers_its_next_step(bureau: Bureau, person) -> None:
+    bureau.reminder(bureau.policy(3, "Wrong"), "failed", ago=1, code="63003")
+    bureau.reminder(bureau.policy(5, "Unread"), "delivered", ago=4)
+    wrong, unread = person("arjun.agent").get("/renewals/unreached/").text.split("Unread</a>", 1)
+    assert re.search(r'href="/clients/\d+/edit">Correct the number', wrong)
+    assert "Correct the number" not in unread
+    assert re.search(r'href="/renewals/\d+">Send again', unread)
+    watching = person("vera.viewer").get("/renewals/unreached/").text
+    assert "Send again" not in watching
+    assert "Note what was done" not in watching
+
+
+def test_a_call_ends_a_case_and_no_answer_does_not(bureau: Bureau, person) -> None:
+    policy, arjun = bureau.policy(5, "Untold"), person("arjun.agent")
+    form = f"/renewals/unreached/{policy}/note"
+    arjun.submit("/renewals/unreached/", form, kind="no_answer", note="Voice mail")
+    page = arjun.get("/renewals/unreached/").text
+    assert cases(page) == ["Untold"]
+    assert "Called: no answer: Voice mail — arjun.agent" in page
+    arjun.submit("/renewals/unreached/", form, kind="called", note="Renews by card")
+    page = arjun.get("/renewals/unreached/").text
+    assert cases(page) == []
+    assert "Done 1" in page
+    done = arjun.get("/renewals/unreached/?reason=done").text
+    assert "Called: they know" in done
+    assert "Renews by card" in done
+    fields = {
+        "csrf_token": arjun.hidden_fields("/clients/1", "/clients/1/message")["csrf_token"],
+        "due_on": str(bureau.today),
+    }
+    assert arjun.post(form, fields | {"kind": "called"}).status_code == 404, "another due date"
+    assert arjun.post(form, fields | {"kind": "bribed"}).status_code == 400
+    assert arjun.post(form, fields | {"kind": "called", "due_on": "x"}).status_code == 400
+    assert arjun.post(form, fields | {"kind": "called", "note": "x" * 501}).status_code == 400
+
+
+def test_a_case_is_given_to_somebody_and_everybody_sees_whose_it_is(bureau: Bureau, person) -> None:
+    mine, other = bureau.policy(5, "Mine"), bureau.policy(6, "Other")
+    arjun = person("arjun.agent")
+    arjun.submit("/renewals/unreached/", f"/renewals/unreached/{mine}/assign", to="arjun.agent")
+    assert cases(arjun.get("/renewals/unreached/?whose=me").text) == ["Mine"]
+    assert cases(arjun.get("/renewals/unreached/?whose=nobody").text) == ["Other"]
+    assert "Arjun Mehta sees to it." in person("vera.viewer").get("/renewals/unreached/").text
+    arjun.submit("/renewals/unreached/", f"/renewals/unreached/{mine}/assign", to="")
+    assert cases(arjun.get("/renewals/unreached/?whose=me").text) == []
+    refused = arjun.submit("/renewals/unreached/", f"/renewals/unreached/{other}/assign", to="vera.viewer")
+    assert refused.status_code == 400, "who may not send cannot see to it"
+
+
+def test_a_long_queue_goes_on_page_by_page(bureau: Bureau, person) -> None:
+    names = [f"Client {n:02}" for n in range(60)]
+    for n, name in enumerate(names):
+        bureau.policy(1 + n // 20, name)
+    seen, path, arjun = [], "/renewals/unreached/", person("arjun.agent")
+    while path:
+        page = arjun.get(path).text
+        seen += cases(page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = following[1] if following else ""
+    assert seen == names
+    assert arjun.get("/renewals/unreached/?after=2027-01-01_x").status_code == 400
+
+
+def test_the_report_tells_when_each_knew_and_its_numbers_are_the_lengths_of_their_lists(bureau: Bureau, person) -> None:
+    early = bureau.reminder(bureau.policy(5, "Early"), "delivered", "read", ago=20)
+    bureau.reminder(bureau.policy(2, "Late"), "delivered", ago=1)
+    bureau.policy(3, "Untold")
+    bureau.reminder(bureau.policy(-4, "Too late"), "delivered", ago=1)
+    bureau.policy(20, "Not yet")
+    gone = bureau.policy(4, "Gone")
+    bureau.do("UPDATE policies SET status = 'cancelled' WHERE policy_id = %s", gone)
+    called = bureau.policy(9, "Called")
+    arjun = person("arjun.agent")
+    arjun.submit("/renewals/unreached/", f"/renewals/unreached/{called}/note", kind="called")
+    page = arjun.get("/renewals/told/").text
+    assert '<b class="big">40%</b> of 5 due dates' in page
+    counted = dict(re.findall(r'state=(\w+)[^"]*"[^>]*><b>(\d+)</b>', page))
+    assert counted == {"in_time": "2", "late": "2", "not_told": "1", "ahead": "1", "dropped": "1"}
+    for state, n in counted.items():
+        part = arjun.get(f"/renewals/told/?state={state}").text
+        assert len(re.findall(r'<td class="lead">', part)) == int(n), state
+    part = arjun.get("/renewals/told/?state=in_time").text
+    assert f"Message {early}</a>" in part
+    assert ">25<" in part.replace("<span>", "").replace("</span>", ""), "days before"
+    assert "by telephone" in part
+
+
+def test_a_renewed_policys_old_due_date_stays_in_the_report(bureau: Bureau, person) -> None:
+    policy = bureau.policy(-10, "Renewed")
+    bureau.reminder(policy, "delivered", ago=30)
+    bureau.do("UPDATE policies SET ends_on = ends_on + 365, starts_on = starts_on + 365 WHERE policy_id = %s", policy)
+    page = person("arjun.agent").get("/renewals/told/?state=in_time").text
+    assert "Renewed" in page
+
+
+def test_the_file_holds_what_the_page_shows_and_no_formula(bureau: Bureau, person) -> None:
+    bureau.reminder(bureau.policy(5, "=HYPERLINK(1)"), "delivered", ago=20)
+    bureau.policy(3, "Untold")
+    assert person("arjun.agent").get("/renewals/told/told-in-time.csv").status_code == 403, "agents take no files away"
+    answer = person("clara.compliance").get("/renewals/told/told-in-time.csv")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    rows = list(csv.DictReader(io.StringIO(answer.get_data().decode("utf-8-sig"))))
+    told = [(row["Client"], row["Days before"], row["By"]) for row in rows]
+    assert told == [("Untold", "", ""), ("'=HYPERLINK(1)", "25", "WhatsApp")]
+    part = person("clara.compliance").get("/renewals/told/told-in-time.csv?state=not_told")
+    assert len(list(csv.DictReader(io.StringIO(part.get_data().decode("utf-8-sig"))))) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["from=x", "from=2027-02-30", "from=2027-03-01&to=2027-02-01", "from=2020-01-01&to=2027-01-01", "state=x"],
+)
+def test_a_range_that_cannot_be_is_refused_in_words(bureau: Bureau, person, query: str) -> None:
+    assert person("arjun.agent").get(f"/renewals/told/?{query}").status_code == 400
