@@ -22,6 +22,7 @@ from whatsapp_logs import Right
 unreached = Blueprint("unreached", __name__, url_prefix="/renewals/unreached")
 
 BACK_DAYS, AHEAD_DAYS = 14, 30
+NOTHING_DAYS = 14  # before the due date: until then a rule may still remind
 SILENT_DAYS = 3  # without a receipt, or unread, for so long
 SIZE = 25
 MAX_NOTE = 500
@@ -34,7 +35,7 @@ REASONS = {
     "canceled": "The reminder was canceled",
     "no_receipt": f"No receipt for {SILENT_DAYS} days",
     "unread": f"Delivered, but not read for {SILENT_DAYS} days",
-    "nothing_sent": "No reminder has been sent",
+    "nothing_sent": f"Due within {NOTHING_DAYS} days, and no reminder was sent",
 }
 DONE = {"called": "Called: they know", "letter": "Letter sent", "other": "Told otherwise"}
 KINDS = {"called": DONE["called"], "no_answer": "Called: no answer", "letter": DONE["letter"], "other": DONE["other"]}
@@ -50,7 +51,7 @@ _STATE = """
          WHEN m.last_status IN ('failed', 'undelivered') THEN 'failed'
          WHEN m.last_status = 'canceled' THEN 'canceled'
          WHEN m.sent > 0 THEN CASE WHEN m.last_at < now() - make_interval(days => %(silent)s) THEN 'no_receipt' END
-         ELSE 'nothing_sent' END"""
+         WHEN d.due_on <= %(today)s + %(nothing)s THEN 'nothing_sent' END"""
 _SOON = f"""
     SELECT {telling.COLUMNS}, {_STATE} AS state FROM {telling.JOINED}
     WHERE p.status = 'active' AND p.ends_on = d.due_on
@@ -167,6 +168,7 @@ def _parameters(today: date) -> dict[str, Any]:
     return {
         "today": today,
         "silent": SILENT_DAYS,
+        "nothing": NOTHING_DAYS,
         "opted_out": list(telling.OPTED_OUT),
         "wrong_number": list(telling.WRONG_NUMBER),
     }
