@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests import office
 from tests.web.twilio_calls import CUSTOMER, Twilio, sid
 from whatsapp_logs import ROLES, Config, Draft, Status, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
+from whatsapp_logs.jobs import make_app
 from whatsapp_logs.store import migrate
 
 ROOT = Path(__file__).parents[1]
@@ -342,3 +344,11 @@ class TestWithoutAService:
         answer = office_alone.somebody("ann").get(path)
         assert answer.status_code == 503
         assert "WhatsApp service not available" in answer.text
+
+
+def test_the_worker_takes_tasks_of_the_portals_own(service: WhatsAppService, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("yourportal_worker")
+    exec(block("Tasks of your own"), {"Draft": Draft}, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    extended = WhatsAppService(replace(service.config, worker_extra=("yourportal_worker:register",)))
+    assert "yourportal_greet" in make_app(extended).tasks
