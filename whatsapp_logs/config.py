@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -85,6 +86,10 @@ class Config:
     marketing_needs_opt_in: bool = True
     scheduled_too_late_hours: int = 12
     worker_extra: tuple[str, ...] = ()
+    sender_rate: int = 20
+    campaign_release_from: int = 50
+    prices: Mapping[str, Decimal] = field(default_factory=lambda: {"message": Decimal("0.005")})
+    price_unit: str = "USD"
 
     @property
     def twilio_configured(self) -> bool:
@@ -152,6 +157,10 @@ class Config:
             scheduled_too_late_hours=_whole_number(env, "SCHEDULED_TOO_LATE_HOURS", 12, problems),
             worker_extra=tuple(_given(env, "WORKER_EXTRA").replace(",", " ").split()),
             marketing_needs_opt_in=_given(env, "MARKETING_NEEDS_OPT_IN").lower() not in ("0", "false", "no", "off"),
+            sender_rate=_whole_number(env, "SENDER_RATE", 20, problems),
+            campaign_release_from=_whole_number(env, "CAMPAIGN_RELEASE_FROM", 50, problems),
+            prices=_prices(_given(env, "PRICES"), problems),
+            price_unit=(_given(env, "PRICE_UNIT") or "USD").upper(),
         )
         problems += _problems_of(config)
         problems += encryption_problems(env)
@@ -220,6 +229,20 @@ def _quiet_hours(text: str, problems: list[str]) -> tuple[time, time] | None:
         problems.append(f"QUIET_HOURS is {text!r}: write two times like 21:00-08:00, or none.")
         return None
     return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+
+
+def _prices(text: str, problems: list[str]) -> dict[str, Decimal]:
+    """Estimates per message: Twilio's own for each, and WhatsApp's for each template of a category."""
+    found = {"message": Decimal("0.005")}
+    for part in text.lower().replace(",", " ").split():
+        match = re.fullmatch(r"(message|utility|marketing|authentication)=(\d{1,6}(?:\.\d{1,6})?)", part)
+        if match is None:
+            problems.append(
+                f"PRICES has {part!r}: write message=0.005 utility=0.02 marketing=0.08, as they apply to you."
+            )
+        else:
+            found[match[1]] = Decimal(match[2])
+    return found
 
 
 def _whatsapp_address(text: str) -> str:

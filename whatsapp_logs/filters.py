@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -34,6 +34,7 @@ class MessageFilter:
     client_id: str = ""
     policy_id: str = ""
     error_code: str = ""
+    campaign_id: str = ""
     direction: str = "outbound"
     zone: ZoneInfo = _UTC
 
@@ -73,7 +74,8 @@ class MessageFilter:
         for name, day in (("date_from", self.date_from), ("date_to", self.date_to)):
             if day is not None:
                 pairs.append((name, day.isoformat()))
-        for name, text in (("client", self.client_id), ("policy", self.policy_id), ("error_code", self.error_code)):
+        named = (("client", self.client_id), ("policy", self.policy_id), ("error_code", self.error_code))
+        for name, text in (*named, ("campaign", self.campaign_id)):
             if text:
                 pairs.append((name, text))
         if self.direction != "outbound":
@@ -92,6 +94,7 @@ class MessageFilter:
             client_id=_one(query, "client"),
             policy_id=_one(query, "policy"),
             error_code=_one(query, "error_code"),
+            campaign_id=_number(query, "campaign"),
             direction=_direction(_one(query, "direction")),
             zone=zone,
         )
@@ -106,6 +109,33 @@ class Found:
 
     client_ids: Sequence[str | int] = ()
     policy_ids: Sequence[str | int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudienceField:
+    """A question by which a portal chooses recipients. `choices` are values with their words; without them it is a number."""
+
+    name: str
+    label: str
+    choices: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressee:
+    """Somebody whom a portal has chosen: their number, the portal's ids, and what a template may say of them, by name."""
+
+    to: str
+    client_id: str | int | None = None
+    policy_id: str | int | None = None
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audience:
+    """Whom a portal can choose by itself: the questions, and whoever fits their answers. An answer left out asks nothing."""
+
+    fields: Sequence[AudienceField]
+    find: Callable[[Mapping[str, str]], Iterable[Addressee]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +173,13 @@ def _values(query: Mapping[str, Sequence[str]], name: str) -> list[str]:
 def _one(query: Mapping[str, Sequence[str]], name: str) -> str:
     values = _values(query, name)
     return _word(name, values[0]) if values else ""
+
+
+def _number(query: Mapping[str, Sequence[str]], name: str) -> str:
+    value = _one(query, name)
+    if value and not (value.isascii() and value.isdigit() and int(value) <= _MAX_ID):
+        raise InvalidInput(name, f"There is no {name} “{value[:40]}”.")
+    return value
 
 
 def _word(name: str, value: str) -> str:

@@ -115,12 +115,15 @@ class Verdict:
     """All that the gate has to say of one draft. `recipient` is the address it would go to.
 
     `window_until` is when free text may be sent no longer; None where it may not be sent now. `template` is the catalogue's.
+    `lately` is how many messages they were sent within the day; `begins` is whether they count against the sender's daily limit.
     """
 
     recipient: str
     findings: tuple[Finding, ...] = ()
     window_until: datetime | None = None
     template: TemplateFacts | None = None
+    lately: int = 0
+    begins: bool = False
 
     @property
     def refusal(self) -> Finding | None:
@@ -214,7 +217,15 @@ def examine_claimed(
     conn: Connection[Any], message: Message, *, media_variable: str | None, config: Config, now: datetime
 ) -> Verdict:
     """The same of a message that is about to be handed over: what has changed since it was queued counts."""
-    return _examine(conn, [(draft_of(message, media_variable=media_variable), message)], config=config, now=now)[0]
+    return examine_all_claimed(conn, [(message, media_variable)], config=config, now=now)[0]
+
+
+def examine_all_claimed(
+    conn: Connection[Any], claimed: Sequence[tuple[Message, str | None]], *, config: Config, now: datetime
+) -> list[Verdict]:
+    """The same of many, each with the placeholder that takes its document's link."""
+    pairs = [(draft_of(message, media_variable=variable), message) for message, variable in claimed]
+    return _examine(conn, pairs, config=config, now=now)
 
 
 def examine_changed(conn: Connection[Any], draft: Draft, message: Message, *, config: Config, now: datetime) -> Verdict:
@@ -321,7 +332,15 @@ def _judge(case: _Case, wrong_address: str | None) -> Verdict:
         findings=tuple(found.findings),
         window_until=case.window_until,
         template=case.template,
+        lately=case.facts.lately,
+        begins=_begins(case),
     )
+
+
+def _begins(case: _Case) -> bool:
+    """Whether this is a customer more for the sender's limit, which is of customers, not of messages."""
+    last = case.facts.last_initiated_at
+    return case.window_until is None and (last is None or last <= case.now - DAY)
 
 
 def _content(case: _Case, found: _Found) -> None:
@@ -476,10 +495,8 @@ def _zones(case: _Case) -> tuple[Any, ...]:
 
 def _sender_limit(case: _Case, found: _Found) -> None:
     limit = case.config.daily_customers
-    if not limit or case.window_until is not None:
+    if not limit or not _begins(case):
         return
-    if case.facts.last_initiated_at is not None and case.facts.last_initiated_at > case.now - DAY:
-        return  # counted already: the limit is of customers, not of messages
     count, first = case.written_to
     if count >= limit and first is not None:
         reached = f"WhatsApp lets this number write to {limit:,} customers within 24 hours, and it has"

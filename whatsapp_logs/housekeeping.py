@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import procrastinate
 
-from whatsapp_logs import privacy, reconcile
+from whatsapp_logs import campaigns, privacy, reconcile
 from whatsapp_logs.errors import ProviderError
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.store import alarms, searches, self_tests, template_sync
+from whatsapp_logs.store import campaigns as campaign_rows
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def register(app: procrastinate.App, service: WhatsAppService) -> None:
         with service.transaction() as conn:
             alarms.forget_old(conn)
             searches.forget_old(conn)
+            campaign_rows.erase_tables(conn, before=datetime.now(UTC) - campaigns.KEPT_FOR)
 
     @app.periodic(cron="23 2 * * *")
     @app.task(name="retention", queueing_lock="retention", lock="retention")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +14,7 @@ import procrastinate
 import procrastinate.exceptions
 from procrastinate import JobContext
 
-from whatsapp_logs import housekeeping, refresh, send
+from whatsapp_logs import campaigns, housekeeping, refresh, send
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ConfigError, DatabaseAway, ProviderError
 from whatsapp_logs.service import WhatsAppService
@@ -48,6 +49,10 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
             service.settle_unconfirmed()
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
+
+    @app.task(name=campaigns.RUNNER)
+    def run_campaigns() -> None:
+        service.run_campaigns()
 
     _add_what_the_clock_starts(app, service)
     housekeeping.register(app, service)
@@ -98,6 +103,7 @@ def keep_house(service: WhatsAppService) -> None:
     """What has to happen every minute, whoever started or died: lost jobs, lost answers. Sending may take long, so it is last."""
     with service.transaction() as conn:
         refresh.resume_silent(conn)
+        campaigns.wake(conn, config=service.config, now=datetime.now(UTC))
         waiting = send.rescue(conn)
     if service.config.twilio_configured:
         try:
@@ -150,6 +156,7 @@ async def _work_until(stop: asyncio.Event, app: procrastinate.App) -> None:
 def _resume(service: WhatsAppService) -> None:
     """What a crash left behind does not wait for the next full minute. Most may merely wait in the queue: few jobs ask for all."""
     with service.transaction() as conn:
+        campaigns.wake(conn, config=service.config, now=datetime.now(UTC))
         waiting = send.rescue(conn)
         for begin in range(0, len(waiting), _RESUMED_TOGETHER):
             queue.defer(conn, "deliver", ids=waiting[begin : begin + _RESUMED_TOGETHER])

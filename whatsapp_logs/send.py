@@ -33,7 +33,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.store import contacts, handover, media, messages, queue, related, status_events
+from whatsapp_logs.store import campaigns, contacts, handover, media, messages, queue, related, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -231,7 +231,7 @@ def rescue(conn: Connection[Any], *, now: datetime | None = None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Cleared:
-    """A claimed message that the gate lets through at this moment; only `_claim` makes one, and only one is handed over."""
+    """A claimed message that the gate lets through now; only `_claim` and `claim_together` make one, only one is handed over."""
 
     message: Message
     outgoing: Outgoing
@@ -274,6 +274,100 @@ def _begin(conn: Connection[Any], message: Message, *, config: Config, now: date
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What became of a campaign's messages that were due: those cleared for their hand-over, and how many wait or were refused."""
+
+    cleared: Sequence[_Cleared]
+    put_off: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the provider said to one hand-over: its report, or why there is none."""
+
+    cleared: _Cleared
+    report: StatusReport | None = None
+    error: NotSent | Unconfirmed | Refused | None = None
+
+
+def claim_together(conn: Connection[Any], ids: Sequence[int], *, config: Config, now: datetime) -> Claimed:
+    """`_claim` of a campaign's messages that are due, for all of them in a few statements; see there."""
+    taken = campaigns.claim(conn, ids, now=now)
+    found = [(message, None) for message in messages.many(conn, sorted(taken))]
+    verdicts = gate.examine_all_claimed(conn, found, config=config, now=now)
+    cleared, stopped, waiting = [], [], {}
+    for (message, _), verdict in zip(found, verdicts, strict=True):
+        if verdict.refusal is not None:
+            stopped.append(refused(message.id, verdict.refusal))
+        elif verdict.waits is not None and verdict.waits.until is not None:
+            waiting[message.id] = (verdict.waits.until, verdict.waits.text)
+        else:
+            cleared.append(_Cleared(message, _outgoing(message, None, config=config), verdict.window_until is None))
+    campaigns.withdraw(conn, [*waiting, *(report.message_id for report in stopped if report.message_id)])
+    campaigns.put_off(conn, waiting)
+    track.record(conn, stopped, source=Source.SEND, now=now)
+    return Claimed(cleared, len(waiting), len(stopped))
+
+
+def put_off_together(conn: Connection[Any], ids: Sequence[int], *, config: Config, now: datetime) -> int:
+    """Have those of a campaign's messages wait that the gate would keep now, before anybody claims them; how many."""
+    found = [(message, None) for message in messages.many(conn, ids)]
+    verdicts = gate.examine_all_claimed(conn, found, config=config, now=now)
+    waiting = {
+        message.id: (verdict.waits.until, verdict.waits.text)
+        for (message, _), verdict in zip(found, verdicts, strict=True)
+        if verdict.refusal is None and verdict.waits is not None and verdict.waits.until is not None
+    }
+    campaigns.put_off(conn, waiting)
+    return len(waiting)
+
+
+def try_to_hand_over(gateway: Gateway, cleared: _Cleared) -> Answered:
+    """Hand a cleared message over and bring the answer back, to be written down with others: `write_down_together`."""
+    try:
+        return Answered(cleared, report=gateway.send(cleared.outgoing))
+    except (NotSent, Unconfirmed, Refused) as error:
+        return Answered(cleared, error=error)
+
+
+def write_down_together(transactions: Transactions, answers: Sequence[Answered]) -> None:
+    """Commit what the provider answered to a campaign's messages, all in one transaction; see `_write_down`."""
+    _write_down(transactions, partial(_record_answers, answers=answers))
+
+
+def _record_answers(conn: Connection[Any], *, answers: Sequence[Answered]) -> None:
+    now = datetime.now(UTC)
+    reports: list[StatusReport] = []
+    begun: dict[str, list[str]] = {}
+    put_off: dict[int, tuple[datetime, str]] = {}
+    for answer in answers:
+        message = answer.cleared.message
+        if answer.report is not None:
+            reports.append(answer.report)
+            reports.append(
+                StatusReport(provider_status="sending", provider_id=answer.report.provider_id, message_id=message.id)
+            )
+            if answer.cleared.begins_conversation and message.sender:
+                begun.setdefault(message.sender, []).append(message.recipient)
+        elif isinstance(answer.error, Refused):
+            reports.append(_failed(message, answer.error.code, str(answer.error)))
+        elif isinstance(answer.error, NotSent):
+            put_off[message.id] = (now, str(answer.error))
+        else:
+            log.error("message %s unconfirmed: %s", message.id, answer.error)
+            _mark_unconfirmed(conn, message_id=message.id, reason=str(answer.error))
+    track.record(conn, reports, source=Source.SEND, now=now)
+    campaigns.put_off(conn, put_off)
+    for sender, recipients in begun.items():
+        contacts.wrote_first_to(conn, recipients, our_number=sender, at=now)
+
+
+def _failed(message: Message, code: str | None, text: str) -> StatusReport:
+    return StatusReport(provider_status="failed", message_id=message.id, error_code=code, error_message=text)
+
+
 def _hand_over(transactions: Transactions, gateway: Gateway, cleared: _Cleared) -> None:
     message = cleared.message
     try:
@@ -285,12 +379,7 @@ def _hand_over(transactions: Transactions, gateway: Gateway, cleared: _Cleared) 
         _write_down(transactions, partial(_mark_unconfirmed, message_id=message.id, reason=str(error)))
     except Refused as error:
         log.info("message %s refused by the provider: %s", message.id, error.code)
-        _record(
-            transactions,
-            StatusReport(
-                provider_status="failed", message_id=message.id, error_code=error.code, error_message=str(error)
-            ),
-        )
+        _record(transactions, _failed(message, error.code, str(error)))
     else:
         handed_over = StatusReport(provider_status="sending", provider_id=accepted.provider_id, message_id=message.id)
         _write_down(transactions, partial(_record_accepted, reports=(accepted, handed_over), cleared=cleared))
@@ -337,12 +426,7 @@ def _wait_or_give_up(transactions: Transactions, message: Message, error: NotSen
     now = datetime.now(UTC)
     if now - (message.send_at or message.created_at) > _GIVE_UP_AFTER:
         log.error("message %s given up after %s attempts", message.id, message.attempts)
-        _record(
-            transactions,
-            StatusReport(
-                provider_status="failed", message_id=message.id, error_code="given_up", error_message=str(error)
-            ),
-        )
+        _record(transactions, _failed(message, "given_up", str(error)))
         return
     wait_s = error.retry_after_s or _WAITS_S[min(message.attempts, len(_WAITS_S)) - 1]
     retry_at = now + timedelta(seconds=wait_s)

@@ -17,6 +17,8 @@ from whatsapp_logs import (
     alarms,
     api_tokens,
     bulk,
+    campaign_run,
+    campaigns,
     export,
     gate,
     ledger,
@@ -35,13 +37,14 @@ from whatsapp_logs import (
 )
 from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.api_tokens import ApiToken
+from whatsapp_logs.campaign_files import Table
 from whatsapp_logs.catalogue import Version
 from whatsapp_logs.channels.base import Gateway, TemplateGateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.consent import ConsentEvent
 from whatsapp_logs.drafting import Wanted
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
-from whatsapp_logs.filters import Cursor, MessageFilter
+from whatsapp_logs.filters import Addressee, Cursor, MessageFilter
 from whatsapp_logs.gathering import Gathering
 from whatsapp_logs.message import (
     Draft,
@@ -78,6 +81,7 @@ from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import api_tokens as tokens
 from whatsapp_logs.store import privacy as privacy_rows
 from whatsapp_logs.store import templates as template_rows
+from whatsapp_logs.store.campaigns import Campaign
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
 from whatsapp_logs.store.selection import portal_ids
@@ -333,6 +337,83 @@ class WhatsAppService:
                 happened_at=happened_at or datetime.now(UTC),
                 client_id=client_id,
             )
+
+    # --- campaigns; the verbs are `campaigns.py`, whose docstrings say what they raise ---
+
+    def begin_campaign(self, table: Table, *, name: str, source: str, created_by: str) -> int:
+        """A new draft with an uploaded table; its id."""
+        with self.transaction() as conn:
+            return campaigns.begin(conn, table, name=name, source=source, created_by=created_by)
+
+    def begin_campaign_with(self, found: Sequence[Addressee], **how: Any) -> int:
+        """A new draft with those whom the portal has chosen; its id. See `campaigns.begin_with`."""
+        with self.transaction() as conn:
+            return campaigns.begin_with(conn, found, **how)
+
+    def replace_campaign_table(self, campaign_id: int, table: Table, *, source: str, person: str) -> None:
+        """Another table for a draft."""
+        with self.transaction() as conn:
+            campaigns.replace_table(conn, campaign_id, table, source=source, person=person)
+
+    def map_campaign(self, campaign_id: int, **meaning: Any) -> dict[str, Any]:
+        """Say what goes out and what its fields are filled with, and check every row; see `campaigns.map_columns`."""
+        with self.transaction() as conn:
+            campaigns.map_columns(conn, campaign_id, **meaning)
+            return campaigns.check(conn, campaign_id, config=self.config)
+
+    def check_campaign(self, campaign_id: int) -> dict[str, Any]:
+        """Ask the gate about every row again; the counts."""
+        with self.transaction() as conn:
+            return campaigns.check(conn, campaign_id, config=self.config)
+
+    def start_campaign(self, campaign_id: int, *, person: str, again: bool = False) -> Campaign:
+        """Send it, or ask for its release."""
+        with self.transaction() as conn:
+            return campaigns.start(conn, campaign_id, person=person, again=again, config=self.config)
+
+    def release_campaign(self, campaign_id: int, *, person: str) -> Campaign:
+        """Let it go, as a second person."""
+        with self.transaction() as conn:
+            return campaigns.release(conn, campaign_id, person=person)
+
+    def take_campaign_back(self, campaign_id: int, *, person: str) -> None:
+        """Make it a draft again."""
+        with self.transaction() as conn:
+            campaigns.take_back(conn, campaign_id, person=person)
+
+    def pause_campaign(self, campaign_id: int, *, person: str) -> None:
+        """Hand nothing more over."""
+        with self.transaction() as conn:
+            campaigns.pause(conn, campaign_id, person=person)
+
+    def resume_campaign(self, campaign_id: int, *, person: str) -> None:
+        """Go on."""
+        with self.transaction() as conn:
+            campaigns.resume(conn, campaign_id, person=person)
+
+    def cancel_campaign(self, campaign_id: int, *, person: str) -> int:
+        """End it; returns how many messages are not sent."""
+        with self.transaction() as conn:
+            return campaigns.cancel(conn, campaign_id, person=person)
+
+    def retry_campaign(self, campaign_id: int, *, kinds: frozenset[str], person: str) -> int:
+        """A new draft, checked, with those whose message failed for a reason of these kinds; its id."""
+        with self.transaction() as conn:
+            again = campaigns.retry(conn, campaign_id, kinds=kinds, person=person)
+            campaigns.check(conn, again, config=self.config)
+            return again
+
+    def test_campaign(self, campaign_id: int, *, to: str, person: str) -> Message:
+        """Send the first row's message to one's own number, as a single message."""
+        with self.transaction() as conn:
+            draft = campaigns.test_draft(conn, campaign_id, to=to, person=person)
+            message = send.queue_message(conn, draft, config=self.config)
+            campaigns.note_test(conn, campaign_id, message)
+            return message
+
+    def run_campaigns(self) -> None:
+        """Hand campaigns' messages over for a slice of time (the worker's part)."""
+        campaign_run.run(self.transaction, self.gateway, config=self.config)
 
     # --- asking the provider ---
 

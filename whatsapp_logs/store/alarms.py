@@ -108,7 +108,7 @@ def _waiting(conn: Connection[Any]) -> Backlog:
         """
         (SELECT COALESCE(m.send_at, m.created_at) AS since, m.wait_reason AS reason
          FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-         WHERE r.status = 'queued' AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
+         WHERE r.status = 'queued' AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL AND m.campaign_id IS NULL
            AND COALESCE(m.send_at, m.created_at) <= now()
          ORDER BY r.created_at LIMIT %(limit)s)
         UNION ALL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,19 @@ def hear_from(conn: Connection[Any], address: str, *, our_number: str, at: datet
 def wrote_first(conn: Connection[Any], address: str, *, our_number: str, at: datetime) -> None:
     """We wrote outside a window: one of the customers that the provider counts within a day."""
     _move(conn, "last_initiated_at", address, our_number, at)
+
+
+def wrote_first_to(conn: Connection[Any], addresses: Sequence[str], *, our_number: str, at: datetime) -> None:
+    """The same of many, in one statement."""
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.contacts AS c (address, our_number, last_initiated_at)
+        SELECT address, %(our_number)s, %(at)s FROM unnest(%(addresses)s::text[]) AS address GROUP BY address ORDER BY address
+        ON CONFLICT (address, our_number) DO UPDATE
+            SET last_initiated_at = greatest(c.last_initiated_at, EXCLUDED.last_initiated_at)
+        """,
+        {"addresses": list(addresses), "our_number": our_number, "at": at},
+    )
 
 
 def last_inbound_at(conn: Connection[Any], address: str, *, our_number: str) -> datetime | None:

@@ -13,12 +13,16 @@ from whatsapp_logs.store.messages import COLUMNS, fetch
 
 
 def claim(conn: Connection[Any], message_id: int, *, now: datetime) -> bool:
-    """Take a message that waits to be handed over; nobody else gets it. False when it does not wait (any more, or yet)."""
+    """Take a message that waits to be handed over; nobody else gets it. False when it does not wait (any more, or yet).
+
+    A campaign's messages are left to its runner, which knows the rate and whether it is paused: `campaigns.claim`.
+    """
     row = conn.execute(
         """
         UPDATE whatsapp_logs.messages
         SET claimed_at = %(now)s, attempts = attempts + 1, retry_at = NULL, wait_reason = NULL, updated_at = %(now)s
         WHERE id = %(id)s AND status IN ('scheduled', 'queued') AND claimed_at IS NULL AND provider_id IS NULL
+          AND campaign_id IS NULL
           AND (send_at IS NULL OR send_at <= %(now)s)
         RETURNING id
         """,
@@ -64,11 +68,11 @@ def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, 
 
 
 def waiting(conn: Connection[Any], *, now: datetime, quiet_s: int, limit: int) -> list[int]:
-    """Ids that should have been handed over: nobody claimed them for `quiet_s`, and no retry or set time lies ahead."""
+    """Ids that should have been handed over: nobody claimed them for `quiet_s`, no retry or set time lies ahead; no campaign's."""
     rows = conn.execute(
         """
         (SELECT m.id FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-         WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL
+         WHERE r.status = 'queued' AND m.claimed_at IS NULL AND m.provider_id IS NULL AND m.campaign_id IS NULL
            AND COALESCE(m.retry_at, m.send_at, m.created_at) < %(now)s - make_interval(secs => %(quiet_s)s)
          ORDER BY r.created_at, r.message_id LIMIT %(limit)s)
         UNION ALL

@@ -11,7 +11,7 @@ from psycopg import Connection
 
 SCHEMA = "whatsapp_logs"
 # What the clock or a person starts has 0: it must not wait behind a campaign's thousands of hand-overs.
-_PRIORITY = {"deliver": -1}
+_PRIORITY = {"deliver": -1, "run_campaigns": -2}
 _app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
 
 
@@ -31,3 +31,12 @@ def defer_many(conn: Connection[Any], task: str, each: Sequence[dict[str, Any]],
     options: dict[str, Any] = {"priority": _PRIORITY.get(task, 0)} | ({"schedule_at": at} if at is not None else {})
     _app.configure_task(task, connection=conn, **options).batch_defer(*each)
     conn.execute("SELECT set_config('search_path', %s, true)", [before[0] if before else "public"])
+
+
+def is_waiting(conn: Connection[Any], task: str) -> bool:
+    """Whether a job for `task` waits already, to run at once or later."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM whatsapp_logs.procrastinate_jobs WHERE task_name = %(task)s AND status = 'todo')",
+        {"task": task},
+    ).fetchone()
+    return bool(row and row[0])

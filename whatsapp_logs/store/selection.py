@@ -128,7 +128,7 @@ class Selection:
 
 def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | None = None) -> Selection:
     """The way to the rows of a filter. Looks the digits of a number up, unless a selection that is `known` has done it."""
-    narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id)
+    narrow = bool(wanted.phone or wanted.client_id or wanted.policy_id or wanted.campaign_id)
     wanted = _with_failures_only(wanted)
     is_rare = bool(wanted.statuses) and _RARE.issuperset(wanted.statuses) and wanted.direction == "outbound"
     if is_rare and not narrow and not _has_rarer_type(conn, wanted):
@@ -195,6 +195,7 @@ def _conditions(wanted: MessageFilter, *, table: str = "m") -> tuple[sql.Compose
         ("until", wanted.until, f"{table}.created_at < %(until)s"),
         ("client", wanted.client_id, "m.client_id = %(client)s"),
         ("policy", wanted.policy_id, "m.policy_id = %(policy)s"),
+        ("campaign", int(wanted.campaign_id or 0), "m.campaign_id = %(campaign)s"),
         ("error_code", wanted.error_code, f"{table}.error_code = %(error_code)s"),
     ]
     parts: list[sql.Composable] = [sql.SQL("true")]
