@@ -49,11 +49,9 @@ def fill_catalogue(dsn: str, *, category: str = "UTILITY", approval: str = "appr
 
 
 def people(count: int, *, first: int = 0) -> Table:
-    """So many people, each with a number of their own (+1 555 01x xxxx: nobody's) and words of their own."""
-    rows = [
-        (f"+1555{(first + n):07d}", f"Client {first + n}", f"notice {first + n} for you.")
-        for n in range(1_000_000, 1_000_000 + count)
-    ]
+    """So many people, each with a number of their own (of a range that is nobody's) and words of their own."""
+    numbers = range(1000 + first, 1000 + first + count)
+    rows = [(f"+155501{n:05d}", f"Client {n}", f"notice {n} for you.") for n in numbers]
     return Table(("Mobile number", "Client name", "Notice"), tuple(rows))
 
 
@@ -88,14 +86,15 @@ def xlsx(rows: Iterable[Sequence[object]], *, formula: str = "") -> bytes:
                 cells.append(f'<c r="{place}" t="inlineStr"><is><t>{escape(str(value))}</t></is></c>')
         lines.append(f'<row r="{r}">{"".join(cells)}</row>')
     parts = {
-        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels"'
-        ' ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/>'
-        '<Override PartName="/xl/workbook.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
+        "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+        '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+        '<Default Extension="xml" ContentType="application/xml"/><Override PartName="/xl/workbook.xml"'
+        ' ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
         "</Types>",
-        "_rels/.rels": f'<Relationships xmlns="{_RELS}"><Relationship Id="r1" Type="{_DOC}/officeDocument" Target="xl/workbook.xml"/>'
-        "</Relationships>",
-        "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_DOC}"><sheets><sheet name="People" sheetId="1" r:id="r1"/></sheets>'
-        "</workbook>",
+        "_rels/.rels": f'<Relationships xmlns="{_RELS}"><Relationship Id="r1" Type="{_DOC}/officeDocument"'
+        ' Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_DOC}"><sheets>'
+        '<sheet name="People" sheetId="1" r:id="r1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_RELS}"><Relationship Id="r1" Type="{_DOC}/worksheet"'
         ' Target="worksheets/sheet1.xml"/></Relationships>',
         "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_MAIN}"><sheetData>{"".join(lines)}</sheetData></worksheet>',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from psycopg import Connection, sql
@@ -21,7 +22,7 @@ _COLUMNS = """
     c.ended_at"""
 _ROW_COLUMNS = """
     r.position, r.cells, r.address, r.client_id, r.policy_id, r.variables, r.problem, r.reason, r.resend_of, r.message_id"""
-_COPIED = "campaign_id, upload, position, cells, client_id, policy_id, resend_of"
+_WRITTEN_TOGETHER = 5000  # rows of one statement
 _SETTABLE = frozenset({
     "name", "state", "message_type", "template_version_id", "columns", "mapping", "source", "audience", "content_sha256",
     "recipients", "forecast", "checked_at", "tested_at", "test_message_id", "changed_by", "changed_at", "asked_by", "asked_at",
@@ -234,11 +235,28 @@ def add_rows(
     rows: Iterable[tuple[Sequence[str], str | None, str | None, int | None]],
 ) -> int:
     """Write a table: each row's cells, client, policy, and the message it tries again; returns how many."""
-    position = 0
-    copying = f"COPY whatsapp_logs.campaign_recipients ({_COPIED}) FROM STDIN"
-    with conn.cursor().copy(copying.encode()) as copy:
-        for position, (cells, client_id, policy_id, resend_of) in enumerate(rows, 1):
-            copy.write_row((campaign_id, upload, position, storable_json(list(cells)), client_id, policy_id, resend_of))
+    position, waiting = 0, iter(rows)
+    while some := list(islice(waiting, _WRITTEN_TOGETHER)):
+        values = [
+            {
+                "position": n,
+                "cells": list(cells),
+                "client_id": client_id,
+                "policy_id": policy_id,
+                "resend_of": resend_of,
+            }
+            for n, (cells, client_id, policy_id, resend_of) in enumerate(some, position + 1)
+        ]
+        position += len(values)
+        conn.execute(
+            """
+            INSERT INTO whatsapp_logs.campaign_recipients (campaign_id, upload, position, cells, client_id, policy_id, resend_of)
+            SELECT %(id)s, %(upload)s, r.position, r.cells, r.client_id, r.policy_id, r.resend_of
+            FROM jsonb_to_recordset(%(rows)s::jsonb) AS r (
+                position integer, cells jsonb, client_id text, policy_id text, resend_of bigint)
+            """,
+            {"id": campaign_id, "upload": upload, "rows": storable_json(values)},
+        )
     return position
 
 
