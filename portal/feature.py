@@ -8,6 +8,7 @@ from flask import Flask, url_for
 
 from portal import clients, policies
 from portal.access import current_person, current_sign_in
+from portal.audience import audience
 from portal.database import database, reading
 from whatsapp_logs import Found, Viewer, WhatsAppLogs, WhatsAppService
 
@@ -26,6 +27,7 @@ def move_in(app: Flask, service: WhatsAppService) -> None:
         client_names=_client_names,
         policy_names=_policy_numbers,
         find=_find,
+        audience=audience(),
         probes_below="",
     )
 

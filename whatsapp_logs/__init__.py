@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whatsapp_logs.config import Config as Config
+    from whatsapp_logs.filters import Addressee as Addressee
+    from whatsapp_logs.filters import Audience as Audience
+    from whatsapp_logs.filters import AudienceField as AudienceField
     from whatsapp_logs.filters import Found as Found
     from whatsapp_logs.filters import MessageFilter as MessageFilter
     from whatsapp_logs.message import Draft as Draft
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from whatsapp_logs.web import WhatsAppLogs as WhatsAppLogs
 
 _HOMES = {
+    "Addressee": "filters",
+    "Audience": "filters",
+    "AudienceField": "filters",
     "Config": "config",
     "Draft": "message",
     "Found": "filters",

@@ -23,7 +23,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
 from whatsapp_logs.filters import Addressee
 from whatsapp_logs.message import GENERAL, MESSAGE_TYPES, Draft, Message, Path, Source, StatusReport, Template
 from whatsapp_logs.store import campaigns, facts, queue, senders
-from whatsapp_logs.store.campaigns import Campaign, Recipient, TemplateVersion
+from whatsapp_logs.store.campaigns import Campaign, Progress, Recipient, TemplateVersion
 from whatsapp_logs.twilio.error_codes import explain
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,38 @@ class SentBefore(InvalidInput):
     def __init__(self, earlier: Campaign) -> None:
         self.earlier = earlier
         super().__init__("again", f"This very table was sent already, as campaign {earlier.id} “{earlier.name}”.")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why messages of a campaign failed: the code, how often, the words. `retry` is later, after_fix, or no."""
+
+    code: str
+    count: int
+    text: str
+    retry: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """All that a campaign's page tells. `resume_at` is until when the whole sender waits; `same` sent this very table today."""
+
+    campaign: Campaign
+    template: TemplateVersion | None
+    progress: Progress
+    failures: tuple[Failure, ...] = ()
+    retries: tuple[Campaign, ...] = ()
+    same: tuple[Campaign, ...] = ()
+    resume_at: datetime | None = None
+    resume_reason: str | None = None
+    needs_release: bool = False
+
+    @property
+    def can_retry(self) -> dict[str, int]:
+        """How many may work now by themselves ("later"), and how many with those that somebody has corrected ("all")."""
+        later = sum(one.count for one in self.failures if one.retry == LATER)
+        fixed = sum(one.count for one in self.failures if one.retry == AFTER_FIX)
+        return {"later": later, "all": later + fixed if fixed else 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,16 +550,6 @@ def wake(conn: Connection[Any], *, config: Config, now: datetime) -> None:
 # --- trying again ---
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why messages of a campaign failed: the code, how often, the words. `retry` is later, after_fix, or no."""
-
-    code: str
-    count: int
-    text: str
-    retry: str
-
-
 def failures(conn: Connection[Any], campaign: Campaign) -> list[Failure]:
     """Why its messages failed and were not sent again, the most frequent reason first."""
     found = []
@@ -580,6 +602,29 @@ def retry(conn: Connection[Any], campaign_id: int, *, kinds: frozenset[str], per
         **_touch(person),
     )
     return again
+
+
+# --- what is told of it ---
+
+
+def told(conn: Connection[Any], campaign_id: int, *, config: Config) -> Told:
+    """All that a campaign's page tells; a few statements, none of which grows with the log."""
+    now = datetime.now(UTC)
+    campaign = known(conn, campaign_id)
+    sender = senders.get(conn, config.sender) if campaign.state == "running" else None
+    waits = sender is not None and sender.resume_at is not None and sender.resume_at > now
+    return Told(
+        campaign=campaign,
+        template=template_of(conn, campaign),
+        progress=campaigns.progress(conn, campaign),
+        failures=tuple(failures(conn, campaign)) if campaign.has_begun else (),
+        retries=tuple(campaigns.retries_of(conn, campaign_id)),
+        same=tuple(campaigns.same_table(conn, campaign, since=now - gate.DAY)) if campaign.is_draft else (),
+        resume_at=sender.resume_at if sender is not None and waits else None,
+        resume_reason=sender.reason if sender is not None and waits else None,
+        needs_release=campaign.is_draft
+        and needs_release(conn, campaign, person=campaign.changed_by, config=config, now=now),
+    )
 
 
 # --- small things ---

@@ -38,6 +38,7 @@ from whatsapp_logs import (
 from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.api_tokens import ApiToken
 from whatsapp_logs.campaign_files import Table
+from whatsapp_logs.campaigns import Told
 from whatsapp_logs.catalogue import Version
 from whatsapp_logs.channels.base import Gateway, TemplateGateway
 from whatsapp_logs.config import Config
@@ -79,6 +80,7 @@ from whatsapp_logs.store import (
 )
 from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import api_tokens as tokens
+from whatsapp_logs.store import campaigns as campaign_rows
 from whatsapp_logs.store import privacy as privacy_rows
 from whatsapp_logs.store import templates as template_rows
 from whatsapp_logs.store.campaigns import Campaign
@@ -339,6 +341,33 @@ class WhatsAppService:
             )
 
     # --- campaigns; the verbs are `campaigns.py`, whose docstrings say what they raise ---
+
+    def campaigns(self, *, before: int | None = None, limit: int = 50) -> list[Campaign]:
+        """Campaigns, the newest first."""
+        with self.database.reading() as conn:
+            return campaign_rows.latest(conn, before=before, limit=limit)
+
+    def campaign(self, campaign_id: int) -> Told:
+        """All that a campaign's page tells. Raises MessageNotFound."""
+        with self.database.reading() as conn:
+            return campaigns.told(conn, campaign_id, config=self.config)
+
+    def campaign_table(self, campaign: Campaign, *, limit: int) -> list[campaign_rows.Recipient]:
+        """The first rows of a campaign's table."""
+        with self.database.reading() as conn:
+            return campaign_rows.rows(conn, campaign, limit=limit)
+
+    def campaign_results(
+        self, campaign: Campaign, *, after: int = 0, limit: int = 50, only_problems: bool = False
+    ) -> list[campaign_rows.Result]:
+        """Rows of a campaign's table with what became of them, from the one after that position on."""
+        with self.database.reading() as conn:
+            return campaign_rows.results(conn, campaign, after=after, limit=limit, only_problems=only_problems)
+
+    def campaign_templates(self) -> list[campaign_rows.TemplateVersion]:
+        """The approved templates that a campaign may send."""
+        with self.database.reading() as conn:
+            return [one for one in campaign_rows.templates(conn) if not one.media_variable]
 
     def begin_campaign(self, table: Table, *, name: str, source: str, created_by: str) -> int:
         """A new draft with an uploaded table; its id."""

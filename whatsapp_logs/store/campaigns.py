@@ -101,6 +101,17 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Result(Recipient):
+    """A row with what became of its message; `status` is None while it has none."""
+
+    status: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    wait_reason: str | None = None
+    is_unconfirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateVersion:
     """An approved template as a campaign uses it. `fields` are its placeholders in order, each with its name and its sample."""
 
@@ -540,20 +551,22 @@ def copy_failed(conn: Connection[Any], campaign: Campaign, into: int, upload: in
     return done.rowcount
 
 
-def results(conn: Connection[Any], campaign: Campaign, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-    """Each row of the table with what became of it: cells, address, problem, reason; its message's id, status, code and words."""
-    found = conn.execute(
-        """
-        SELECT r.position, r.cells, r.address, r.problem, r.reason, r.message_id, m.status::text, m.error_code, m.error_message,
-               m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL AND m.status = 'queued', m.wait_reason, m.recipient
-        FROM whatsapp_logs.campaign_recipients AS r LEFT JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-        WHERE r.campaign_id = %(id)s AND r.upload = %(upload)s AND r.position > %(after)s ORDER BY r.position LIMIT %(limit)s
-        """,
-        {"id": campaign.id, "upload": campaign.upload, "after": after, "limit": limit},
-    ).fetchall()
-    names = ("position", "cells", "address", "problem", "reason", "message_id", "status", "error_code", "error_message",
-             "is_unconfirmed", "wait_reason", "recipient")  # fmt: skip
-    return [dict(zip(names, row, strict=True)) for row in found]
+def results(
+    conn: Connection[Any], campaign: Campaign, *, after: int = 0, limit: int = 100, only_problems: bool = False
+) -> list[Result]:
+    """Each row of the table with what became of it, from the one after that position on."""
+    condition = "AND r.problem IS NOT NULL" if only_problems else ""
+    with conn.cursor(row_factory=class_row(Result)) as cursor:
+        return cursor.execute(
+            f"""
+            SELECT {_ROW_COLUMNS}, m.status::text AS status, m.error_code, m.error_message, m.wait_reason,
+                   coalesce(m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL AND m.status = 'queued', false) AS is_unconfirmed
+            FROM whatsapp_logs.campaign_recipients AS r LEFT JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.campaign_id = %(id)s AND r.upload = %(upload)s AND r.position > %(after)s {condition}
+            ORDER BY r.position LIMIT %(limit)s
+            """.encode(),  # noqa: S608 - words of ours; values are parameters
+            {"id": campaign.id, "upload": campaign.upload, "after": after, "limit": limit},
+        ).fetchall()
 
 
 # --- templates ---

@@ -8,13 +8,14 @@ from flask import Blueprint, Flask, Response
 
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ServiceNotAvailable
-from whatsapp_logs.filters import Found
+from whatsapp_logs.filters import Audience, Found
 from whatsapp_logs.rights import Viewer
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import (
     access,
     api,
     callbacks,
+    campaigns,
     consent,
     errors,
     exports,
@@ -80,6 +81,7 @@ class WhatsAppLogs:
         self.policy_names: Names = lambda _ids: {}
         self.has_names = False
         self.find: Find | None = None
+        self.audience: Audience | None = None
         self.simulator_url: str | None = None
         self.news, self.strip, self.rows = News(), Strip(), Rows()
         self.calls_of_tokens = Limit(access.TOKEN_CALLS_PER_MINUTE)
@@ -113,6 +115,7 @@ class WhatsAppLogs:
         client_names: Names | None = None,
         policy_names: Names | None = None,
         find: Find | None = None,
+        audience: Audience | None = None,
         probes_below: str = "/whatsapp",
         csp: str | None = STRICT_CSP,
     ) -> None:
@@ -126,6 +129,7 @@ class WhatsAppLogs:
         `probes_below` is where /livez, /readyz and /metrics go: "" puts them at the portal's root.
         `client_phone(id)` is the client's number by now: a message that failed is sent again to that one.
         `find(text)` tells which clients and policies somebody's words mean: a name, part of a policy number.
+        `audience` are the questions by which a campaign's recipients are chosen from the portal's clients and policies.
         """
         self.current_user = current_user
         self.layout = layout or self.layout
@@ -134,7 +138,7 @@ class WhatsAppLogs:
         self.confirm_url = confirm_url or self.confirm_url
         self.client_url, self.policy_url = client_url or self.client_url, policy_url or self.policy_url
         self.client_phone = client_phone or self.client_phone
-        self.find = find
+        self.find, self.audience = find, audience
         self.client_names, self.policy_names = client_names or self.client_names, policy_names or self.policy_names
         self.has_names = client_names is not None or policy_names is not None
         app.extensions["whatsapp_logs"] = self
@@ -157,6 +161,7 @@ class WhatsAppLogs:
         tokens.register(people)
         privacy.register(people)
         consent.register(people)
+        campaigns.register(people)
         api.register(people)
         errors.register(people)
 

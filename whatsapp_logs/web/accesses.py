@@ -113,6 +113,8 @@ def _what(access: Access, *, has_number: bool) -> str:
         digits = about.get("digits")
         return f"Searched for a number by {digits} digits" if digits else "Searched for a number"
     if access.act is Act.EXPORTED:
+        if about.get("campaign"):
+            return f"Exported as {str(about.get('format', 'file')).upper()}: the table of campaign {about['campaign']}"
         return f"Exported as {str(about.get('format', 'file')).upper()}: {_filter_words(about) or 'the whole log'}"
     plain = {
         Act.OPENED: "Opened message",

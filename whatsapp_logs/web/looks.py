@@ -42,6 +42,11 @@ def at_file(wanted: MessageFilter, *, form: str) -> None:
     _note(Act.EXPORTED, subjects=access_log.of_filter(wanted, current.service().config), about=about)
 
 
+def at_campaign(campaign_id: int, *, form: str) -> None:
+    """Somebody takes a campaign's table away."""
+    _note(Act.EXPORTED, about={"campaign": campaign_id, "format": form})
+
+
 def at_access_log(**about: Any) -> None:
     """Somebody looks at who has looked."""
     _note(Act.ACCESS_LOG, about={name: value for name, value in about.items() if value})
