@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from tests.security.payloads import XSS
 from tests.security.target import Target
@@ -21,6 +22,9 @@ NOT_FILLED = frozenset({
     "whatsapp_logs.count_totals", "whatsapp_logs.count_deltas", "whatsapp_logs.rare_statuses",
     "public.people.role", "public.people.password_hash", "public.people.timezone", "public.renewal_documents.content_type",
     "whatsapp_logs.media.content_type",
+    # What the program itself writes of a campaign, in a shape that it reads again; a table's cells are filled by hand below.
+    "whatsapp_logs.campaigns.state", "whatsapp_logs.campaigns.columns", "whatsapp_logs.campaigns.mapping",
+    "whatsapp_logs.campaigns.forecast", "whatsapp_logs.campaigns.audience", "whatsapp_logs.campaign_recipients.cells",
 })  # fmt: skip
 # Words that decide what a page shows: every second row keeps its own.
 DECIDING = frozenset({
@@ -227,6 +231,7 @@ def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) 
         """
     )
     _write_templates(conn)
+    _write_campaigns(conn, ids)
     conn.execute("INSERT INTO whatsapp_logs.self_tests (nonce) VALUES ('abc')")
     conn.execute("INSERT INTO whatsapp_logs.refused_calls VALUES (%s, 'a', 'b', 1, now())", (datetime.now(UTC),))
 
@@ -263,6 +268,42 @@ def _write_templates(conn: psycopg.Connection[tuple[object, ...]]) -> None:
         },
     )
     conn.execute("UPDATE whatsapp_logs.template_sync SET problem = 'a', asked_by = 'a', checked_at = now()")
+
+
+def _write_campaigns(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) -> None:
+    """A campaign in each state, with rows of every payload: some are messages, some are left out."""
+    forecast = {
+        "rows": 9, "reached": 5, "left_out": {"invalid_number": 4}, "waits": {"quiet_hours": 1}, "tomorrow": 1, "several": 1,
+        "price": "1.5", "category": "UTILITY", "has_category_price": True, "seconds": 9,
+    }  # fmt: skip
+    tagged = [f"{payload} {TAG}campaign_recipients.cells" for payload in XSS]
+    conn.execute(
+        """
+        WITH c AS (
+            INSERT INTO whatsapp_logs.campaigns (name, state, source, columns, forecast, checked_at, recipients, queued_up_to,
+                created_by, changed_by, asked_by, asked_at, released_by, released_at, stopped_by, ended_at)
+            SELECT 'a', state, 'a', %(columns)s, %(forecast)s, now(), %(n)s, %(n)s, 'a', 'a', 'a', now(), 'a',
+                   CASE WHEN state NOT IN ('draft', 'waiting') THEN now() END, 'a',
+                   CASE WHEN state IN ('done', 'canceled') THEN now() END
+            FROM unnest(ARRAY['draft', 'waiting', 'running', 'paused', 'done', 'canceled']) AS state,
+                 generate_series(1, 4)
+            RETURNING id
+        ), moved AS (
+            UPDATE whatsapp_logs.messages SET campaign_id = (SELECT max(id) FROM c) WHERE id = ANY (%(ids)s)
+        )
+        INSERT INTO whatsapp_logs.campaign_recipients (campaign_id, upload, position, cells, address, problem, reason, message_id)
+        SELECT c.id, 0, x.n, jsonb_build_array(x.payload), 'a', CASE mod(x.n, 2) WHEN 0 THEN 'invalid_number' END, 'a',
+               CASE mod(x.n, 2) WHEN 1 THEN (%(ids)s::bigint[])[x.n] END
+        FROM c, unnest(%(tagged)s::text[]) WITH ORDINALITY AS x (payload, n)
+        """,
+        {
+            "columns": Jsonb(tagged),
+            "forecast": Jsonb(forecast),
+            "n": len(XSS),
+            "ids": ids[: len(XSS)],
+            "tagged": tagged,
+        },
+    )
 
 
 def _first(target: Target) -> tuple[int, int]:

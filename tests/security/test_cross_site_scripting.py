@@ -26,7 +26,7 @@ MOST_PER_ROUTE = len(XSS)
 # These are downloads or pictures of somebody's file: asked for without opening them, and judged by their headers.
 FILES = frozenset({
     "whatsapp_logs.export", "whatsapp_logs.api_export", "whatsapp_logs.document", "whatsapp_machines.document",
-    "policies.document", "renewals.document",
+    "policies.document", "renewals.document", "whatsapp_logs.campaign_file",
 })  # fmt: skip
 HARMLESS = re.compile(r"application/(pdf|octet-stream|vnd\..*)|image/(png|jpeg)|text/(csv|plain)\b.*")
 # What the pages are known to show: a walk that misses one of these walks past what it is about.
@@ -42,7 +42,9 @@ SHOWN = frozenset({
     "templates.name", "template_versions.body", "template_versions.actions", "template_versions.variables",
     "template_versions.rejection_reason", "template_versions.created_by", "template_versions.content_type",
     "template_events.reason", "template_events.told_by", "template_sync.problem",
-    "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
+    "campaigns.name", "campaigns.source", "campaigns.created_by", "campaigns.released_by", "campaigns.stopped_by",
+    "campaigns.asked_by", "campaign_recipients.cells", "campaign_recipients.address", "campaign_recipients.reason",
+    "campaign_recipients.problem", "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
@@ -151,6 +153,7 @@ def values(target: Target, messages: list[int]) -> dict[str, list[object]]:
             "message_sid": ids("SELECT provider_id FROM whatsapp_logs.messages WHERE provider_id !~ '/' ORDER BY id"),
             "refresh_id": ids("SELECT id FROM whatsapp_logs.refreshes ORDER BY id"),
             "reconciliation_id": ids("SELECT id FROM whatsapp_logs.reconciliations ORDER BY id"),
+            "campaign_id": ids("SELECT id FROM whatsapp_logs.campaigns ORDER BY id"),
             "client_id": ids("SELECT client_id FROM clients ORDER BY client_id"),
             "policy_id": ids("SELECT policy_id FROM policies ORDER BY policy_id"),
             "document_id": ids("SELECT document_id FROM renewal_documents ORDER BY document_id"),

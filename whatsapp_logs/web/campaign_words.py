@@ -127,5 +127,12 @@ def many(n: int, one: str, more: str = "") -> str:
 
 def fingerprint(told: Told) -> str:
     """A word that is another one as soon as anything on the campaign's page has changed."""
-    facts = (told.campaign.state, told.campaign.queued_up_to, told.progress, told.resume_at, told.resume_reason)
+    facts = (
+        told.campaign.state,
+        told.campaign.queued_up_to,
+        told.progress,
+        told.failures,
+        told.resume_at,
+        told.resume_reason,
+    )
     return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()

@@ -106,13 +106,13 @@ def show(campaign_id: int) -> str | Response:
 
 
 @requires(Right.CAMPAIGNS)
-def fields(campaign_id: int) -> str:
+def fields(campaign_id: int) -> str | BaseResponse:
     """What the columns mean, with the first rows as their customers would read them."""
     return _fields(campaign_id)
 
 
 @requires(Right.CAMPAIGNS)
-def map_fields(campaign_id: int) -> str | BaseResponse | tuple[str, int]:
+def map_fields(campaign_id: int) -> str | BaseResponse | tuple[str | BaseResponse, int]:
     """Show the first rows with this meaning, or keep it and check every row."""
     if request.form.get("do") != "save":
         return _fields(campaign_id, typed=request.form)
@@ -330,12 +330,13 @@ def _begin_with(audience: Audience, name: str) -> int:
     )
 
 
-def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None = None) -> str:
+def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None = None) -> str | BaseResponse:
     """The page of meanings: as kept, as typed, or as the columns' names suggest."""
     told = current.service().campaign(_id(campaign_id))
     campaign = told.campaign
     if not campaign.is_draft:
-        raise InvalidInput("campaign", "This campaign is no draft any more: it cannot be changed.")
+        leave_notice("This campaign is no draft any more: it cannot be changed.", tone="bad")
+        return redirect(url_for(".campaign", campaign_id=campaign_id), 303)
     choices = current.service().campaign_templates()
     wanted = (typed or request.args).get("template", "")
     chosen_id = _chosen(wanted) if wanted else campaign.template_version_id

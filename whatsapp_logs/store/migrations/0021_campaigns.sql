@@ -7,7 +7,7 @@ CREATE TABLE whatsapp_logs.campaigns (
     message_type        text NOT NULL DEFAULT 'general',
     template_version_id bigint REFERENCES whatsapp_logs.template_versions (id),
     columns             jsonb NOT NULL DEFAULT '[]',   -- the headers of the office's own table, in order
-    mapping             jsonb NOT NULL DEFAULT '{}',   -- {"to": column, "fields": {"1": {"column": n} | {"text": "…"}}}
+    mapping             jsonb NOT NULL DEFAULT '{}',   -- {"to": column, "fields": {"1": {"column": n} | {"text": ...}}}
     upload              integer NOT NULL DEFAULT 0,    -- which of the campaign's tables counts: a new one supersedes
     source              text,                          -- the file's name, or the filter in words
     audience            jsonb,                         -- the filter over clients and policies, if it was one
