@@ -12,7 +12,20 @@ from benches.measure import Line
 
 # In this order: what only reads comes first.
 TRIALS = ("partitions",)  # only when named
-NAMES = ("cards", "pages", "http", "live", "admins", "export", "writes", "counting", "campaign", "callbacks", "refresh")
+NAMES = (
+    "cards",
+    "pages",
+    "http",
+    "live",
+    "admins",
+    "export",
+    "writes",
+    "counting",
+    "campaign",
+    "campaign_run",
+    "callbacks",
+    "refresh",
+)
 
 
 def main() -> int:

@@ -41,6 +41,7 @@ def test_every_bench_runs_and_says_its_figures() -> None:
         "counts by deltas ÷ no counts",
         "psql's COPY",
         "÷ COPY of its rows",
+        "campaign run",
         "callbacks ÷ ORM under gunicorn",
         "÷ one a message",
     ):
