@@ -203,6 +203,25 @@ def test_a_paused_campaign_is_no_backlog(fast: WhatsAppService, notice: int) -> 
         assert send.rescue(conn) == []
 
 
+def test_a_running_campaign_that_does_not_get_on_raises_an_alarm(fast: WhatsAppService, notice: int) -> None:
+    def raised() -> set[str]:
+        return {alarm.name for alarm in fast.alarms()} - {"worker_away"}
+
+    campaign_id = prepared(fast, people(5), notice)
+    set_going(fast, campaign_id)
+    with fast.transaction() as conn:
+        campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=fast.config, limit=10)
+    assert raised() == set()
+    with fast.transaction() as conn:
+        conn.execute("UPDATE whatsapp_logs.campaigns SET released_at = now() - interval '11 minutes'")
+    assert raised() == {"campaign_stands"}
+    fast.pause_campaign(campaign_id, person="anna")
+    assert raised() == set()
+    fast.resume_campaign(campaign_id, person="anna")
+    work_until_idle(fast)
+    assert raised() == set()
+
+
 def test_no_single_hand_over_takes_a_campaigns_message(
     fast: WhatsAppService, simulator: Simulator, notice: int
 ) -> None:

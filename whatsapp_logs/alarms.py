@@ -67,6 +67,22 @@ def _queue_old(readings: Readings, config: Config) -> Alarm | None:
     )
 
 
+def _campaign_stands(readings: Readings, config: Config) -> Alarm | None:
+    standing = readings.standing
+    age_s = _age_s(readings.now, standing.oldest)
+    if age_s is None or age_s < config.alarm_queue_age_minutes * 60:
+        return None
+    reason = f" Twilio's reason: {standing.reason}" if standing.reason else ""
+    return Alarm(
+        "campaign_stands",
+        True,
+        f"{_count(standing.count, 'campaign')} running without getting on, for {_span(age_s)}",
+        f"Its messages are safe, and none is handed over twice.{reason}",
+        "See that the worker runs and that Twilio answers (`doctor` says both): the campaign goes on by itself. To have it "
+        "wait, pause it on its page; “Cancel the rest” ends it.",
+    )
+
+
 def _no_callbacks(readings: Readings, config: Config) -> Alarm | None:
     if readings.unheard == 0:
         return None
@@ -202,6 +218,7 @@ _RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
     "worker_away": _worker_away,
     "queue_old": _queue_old,
     "template_stopped": _template_stopped,
+    "campaign_stands": _campaign_stands,
     "no_callbacks": _no_callbacks,
     "scheduled_too_late": _scheduled_too_late,
     "unconfirmed": _unconfirmed,

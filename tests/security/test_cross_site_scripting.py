@@ -44,7 +44,7 @@ SHOWN = frozenset({
     "template_events.reason", "template_events.told_by", "template_sync.problem",
     "campaigns.name", "campaigns.source", "campaigns.created_by", "campaigns.released_by", "campaigns.stopped_by",
     "campaigns.asked_by", "campaign_recipients.cells", "campaign_recipients.address", "campaign_recipients.reason",
-    "campaign_recipients.problem", "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
+    "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.

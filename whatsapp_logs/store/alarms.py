@@ -35,7 +35,7 @@ class Readings:
 
     now: datetime
     worker_silence_s: float | None
-    waiting: Backlog  # messages that are due and that nobody has handed over
+    waiting: Backlog  # messages that are due and that nobody has handed over; of campaigns see `standing`
     unconfirmed: Backlog
     parked: Backlog
     last_callback: datetime | None
@@ -48,6 +48,7 @@ class Readings:
     too_late: int = 0  # scheduled messages of the last day that were not sent because their time had passed long ago
     gaps: tuple[tuple[date, int, int], ...]  # day, run, messages that one side did not know; of the last two days
     stopped_templates: tuple[tuple[int, str, str], ...] = ()  # id, name, approval: used within a week, and refused now
+    standing: Backlog = Backlog(count=0, oldest=None)  # running campaigns with messages due that nobody hands over
 
 
 def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
@@ -72,6 +73,7 @@ def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
         reconciled_day=reconciled_day,
         gaps=gaps,
         stopped_templates=templates.stopped(conn, within=_TEMPLATE_USED_WITHIN),
+        standing=_standing(conn),
     )
 
 
@@ -117,6 +119,22 @@ def _waiting(conn: Connection[Any]) -> Backlog:
          WHERE r.status = 'scheduled' AND r.send_at <= now() AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL
          ORDER BY r.send_at LIMIT %(limit)s)
         LIMIT %(limit)s
+        """,
+    )
+
+
+def _standing(conn: Connection[Any]) -> Backlog:
+    """Running campaigns that should move and whose runner is silent, since then; or to which Twilio has said no for long."""
+    return _backlog(
+        conn,
+        """
+        SELECT CASE WHEN s.failures >= 5 THEN n.due_at ELSE COALESCE(s.heartbeat_at, c.released_at) END AS since, s.reason AS reason
+        FROM whatsapp_logs.campaigns AS c LEFT JOIN whatsapp_logs.senders AS s ON true
+        CROSS JOIN LATERAL (
+            SELECT r.due_at FROM whatsapp_logs.campaign_recipients AS r
+            WHERE r.campaign_id = c.id AND r.due_at <= now() ORDER BY r.due_at LIMIT 1
+        ) AS n
+        WHERE c.state = 'running' LIMIT %(limit)s
         """,
     )
 
