@@ -251,6 +251,7 @@ def test_the_words_for_the_offices_templates_show_its_messages(here: Office):
     home = here.somebody("ann").get("/").text
     assert f"/whatsapp_logs/messages/{message.id}" in home
     assert "client=C-0042" in home
+    assert "Approved templates only" in home
     assert "wl-" not in here.somebody().get("/").text
 
 
