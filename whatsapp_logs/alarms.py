@@ -214,6 +214,57 @@ def _template_stopped(readings: Readings, config: Config) -> Alarm | None:
     )
 
 
+def _customers_waiting(readings: Readings, config: Config) -> Alarm | None:
+    age_s = _age_s(readings.now, readings.customers.oldest)
+    if age_s is None or age_s < config.alarm_waiting_customers_minutes * 60:
+        return None
+    return Alarm(
+        "customers_waiting",
+        False,
+        f"{_count(readings.customers.count, 'customer')} waiting for a person, the longest for {_span(age_s)}",
+        "They have asked for somebody, or the bot could not help them. WhatsApp takes free answers for 24 hours only.",
+        "Open the conversations: who waits longest stands on top. Answer, or give the conversation back to the bot.",
+    )
+
+
+def _bot_failed(readings: Readings, config: Config) -> Alarm | None:
+    if readings.bot_failures == 0:
+        return None
+    return Alarm(
+        "bot_failed",
+        False,
+        f"The bot failed at {_count(readings.bot_failures, 'message')} within a day",
+        "Nothing was answered. Each of these customers waits for a person, on top of the conversations.",
+        "The worker's log says where it failed: usually the office's records (RECORDS) could not be asked. Answer those who wait.",
+    )
+
+
+def _bot_loop(readings: Readings, config: Config) -> Alarm | None:
+    if readings.robots == 0:
+        return None
+    return Alarm(
+        "bot_loop",
+        False,
+        f"{_count(readings.robots, 'message')} came faster than people write, in the last hour",
+        "Perhaps another robot answers ours. The bot is silent there, and a person is called.",
+        "Open the conversation. If it is a robot, leave it with staff: nothing more is answered by itself.",
+    )
+
+
+def _files_missing(readings: Readings, config: Config) -> Alarm | None:
+    age_s = _age_s(readings.now, readings.files.oldest)
+    if age_s is None:
+        return None
+    reason = f" The oldest one's reason: {readings.files.reason}" if readings.files.reason else ""
+    return Alarm(
+        "files_missing",
+        False,
+        f"{_count(readings.files.count, 'file')} of customers could not be fetched",
+        f"They are not tried again by themselves.{reason}",
+        "Open the conversation and press “Try again”, or ask the customer to send the file once more.",
+    )
+
+
 _RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
     "worker_away": _worker_away,
     "queue_old": _queue_old,
@@ -227,6 +278,10 @@ _RULES: dict[str, Callable[[Readings, Config], Alarm | None]] = {
     "reports_parked": _reports_parked,
     "forged_calls": _forged_calls,
     "unknown_words": _unknown_words,
+    "customers_waiting": _customers_waiting,
+    "bot_failed": _bot_failed,
+    "bot_loop": _bot_loop,
+    "files_missing": _files_missing,
 }
 
 

@@ -23,12 +23,18 @@ _TOGETHER = 50  # hand-overs of one job: enough to be few, few enough for severa
 
 
 def queue_messages(
-    conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime | None = None
+    conn: Connection[Any],
+    drafts: Sequence[Draft],
+    *,
+    config: Config,
+    now: datetime | None = None,
+    in_order_of: str | None = None,
 ) -> list[int]:
     """Write all of them and their jobs into the caller's transaction, or none; the ids, in the order of the drafts.
 
     A draft that cannot be sent becomes a row too: failed, with the reason. One that was asked for before, by its request_key, is
     the message that it was then. Raises InvalidInput for an unknown client or policy.
+    `in_order_of` names a row of hand-overs: none of it begins before the one before has ended.
     """
     with atomic(conn):
         known = _asked_before(conn, drafts)
@@ -36,7 +42,8 @@ def queue_messages(
         first = {draft.request_key or place: place for place, draft in reversed(list(enumerate(drafts)))}
         new = [n for n, id_ in enumerate(ids) if id_ is None and first[drafts[n].request_key or n] == n]
         if new:
-            written = _write(conn, [timed(drafts[place]) for place in new], config=config, now=now or datetime.now(UTC))
+            drafts_of_new = [timed(drafts[place]) for place in new]
+            written = _write(conn, drafts_of_new, config=config, now=now or datetime.now(UTC), in_order_of=in_order_of)
             for place, id_ in zip(new, written, strict=True):
                 ids[place] = id_
         if None in ids:  # a draft is here twice, or somebody else has asked the same in this very moment
@@ -44,7 +51,9 @@ def queue_messages(
         return [known[str(draft.request_key)] if id_ is None else id_ for id_, draft in zip(ids, drafts, strict=True)]
 
 
-def _write(conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime) -> list[int | None]:
+def _write(
+    conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, now: datetime, in_order_of: str | None
+) -> list[int | None]:
     """Rows, events and jobs of new drafts; None for one whose request_key is known after all."""
     verdicts = gate.examine(conn, drafts, config=config, now=now)
     rows = [
@@ -62,7 +71,7 @@ def _write(conn: Connection[Any], drafts: Sequence[Draft], *, config: Config, no
     track.record(conn, stopped, source=Source.SEND, now=now)
     for send_at, waiting in due.items():
         together = [waiting[begin : begin + _TOGETHER] for begin in range(0, len(waiting), _TOGETHER)]
-        queue.defer_many(conn, "deliver", [{"ids": some} for some in together], at=send_at)
+        queue.defer_many(conn, "deliver", [{"ids": some} for some in together], at=send_at, lock=in_order_of)
     log.info("%s messages queued, %s refused", sum(map(len, due.values())), len(stopped))
     return ids
 

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
-from whatsapp_logs import database_address
+from whatsapp_logs import database_address, opening_hours
 from whatsapp_logs.errors import ConfigError
+from whatsapp_logs.opening_hours import Span
 
 TWILIO_API = "https://api.twilio.com"
 TWILIO_CONTENT = "https://content.twilio.com"  # where Twilio keeps templates
@@ -90,6 +91,11 @@ class Config:
     campaign_release_from: int = 50
     prices: Mapping[str, Decimal] = field(default_factory=lambda: {"message": Decimal("0.005")})
     price_unit: str = "USD"
+    records: str = ""
+    office_hours: tuple[Span, ...] = ()
+    bot_silent_hours: int = 12
+    bot_answers_per_minute: int = 10
+    alarm_waiting_customers_minutes: int = 30
 
     @property
     def twilio_configured(self) -> bool:
@@ -161,6 +167,11 @@ class Config:
             campaign_release_from=_whole_number(env, "CAMPAIGN_RELEASE_FROM", 50, problems),
             prices=_prices(_given(env, "PRICES"), problems),
             price_unit=(_given(env, "PRICE_UNIT") or "USD").upper(),
+            records=_given(env, "RECORDS"),
+            office_hours=_office_hours(_given(env, "OFFICE_HOURS"), problems),
+            bot_silent_hours=_whole_number(env, "BOT_SILENT_HOURS", 12, problems),
+            bot_answers_per_minute=_whole_number(env, "BOT_ANSWERS_PER_MINUTE", 10, problems),
+            alarm_waiting_customers_minutes=_whole_number(env, "ALARM_WAITING_CUSTOMERS_MINUTES", 30, problems),
         )
         problems += _problems_of(config)
         problems += encryption_problems(env)
@@ -245,6 +256,14 @@ def _prices(text: str, problems: list[str]) -> dict[str, Decimal]:
     return found
 
 
+def _office_hours(text: str, problems: list[str]) -> tuple[Span, ...]:
+    try:
+        return () if text.lower() == "none" else opening_hours.read(text)
+    except ValueError:
+        problems.append(f"OFFICE_HOURS is {text!r}: write like Mon-Fri 09:00-17:30; Sat 09:00-12:00, or none.")
+        return ()
+
+
 def _whatsapp_address(text: str) -> str:
     return f"whatsapp:{text}" if text.startswith("+") else text
 
@@ -274,6 +293,7 @@ def _problems_of(config: Config) -> list[str]:
         *_display_problems(config),
         *_gate_problems(config),
         *_worker_problems(config),
+        *_bot_problems(config),
     ]
 
 
@@ -358,6 +378,12 @@ def _display_problems(config: Config) -> list[str]:
     if config.default_region not in phonenumbers.SUPPORTED_REGIONS:
         problems.append(f"DEFAULT_REGION {config.default_region!r} is not a country: write two letters like GB.")
     return problems
+
+
+def _bot_problems(config: Config) -> list[str]:
+    if not config.records or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", config.records):
+        return []
+    return [f"RECORDS is {config.records!r}: write where the office's records are made, as module:function."]
 
 
 def _gate_problems(config: Config) -> list[str]:

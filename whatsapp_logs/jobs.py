@@ -54,6 +54,15 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
     def run_campaigns() -> None:
         service.run_campaigns()
 
+    # Again and again: a customer waits, and whatever made it fail is either mended or handed to a person within the verb.
+    @app.task(name="answer", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
+    def answer(conversation_id: int) -> None:
+        service.desk.answer(conversation_id)
+
+    @app.task(name="fetch_file", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
+    def fetch_file(message_id: int, place: int) -> None:
+        service.desk.fetch_file(message_id, place)
+
     _add_what_the_clock_starts(app, service)
     housekeeping.register(app, service)
     _add_what_the_portal_wants(app, service)
@@ -105,6 +114,7 @@ def keep_house(service: WhatsAppService) -> None:
         refresh.resume_silent(conn)
         campaigns.wake(conn, config=service.config, now=datetime.now(UTC))
         waiting = send.rescue(conn)
+    service.desk.rescue()
     if service.config.twilio_configured:
         try:
             service.settle_unconfirmed()

@@ -1,27 +1,84 @@
-"""What a customer writes: the row, their window, and what they say of their consent, in one transaction."""
+"""What a customer writes: the row, their conversation, their window, what they say of their consent, in one transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
 
 from whatsapp_logs import ledger
-from whatsapp_logs.message import Inbound
-from whatsapp_logs.store import contacts, inbound
+from whatsapp_logs.conversation import kind_of, payload_of
+from whatsapp_logs.message import Inbound, ProviderMessage
+from whatsapp_logs.store import contacts, conversations, inbound, queue, sent_files
+
+_MAX_WORD = 100
 
 
 def receive(conn: Connection[Any], received: Inbound, *, now: datetime) -> int:
-    """Write a customer's message down; returns its id. Told twice, it is one row and says its word of consent once."""
+    """Write a customer's message down; returns its id. Told twice, it is one row, answered once, and says its word of consent once.
+
+    The job that answers it, and those that fetch its files, commit with it.
+    """
     message_id = inbound.insert(conn, received, now=now)
-    contacts.hear_from(conn, received.sender, our_number=received.recipient, at=now)
-    ledger.hear(
+    _hear(
         conn,
-        address=received.sender,
+        message_id,
+        sender=received.sender,
+        our_number=received.recipient,
         text=received.body,
-        opt_out_type=str(received.payload.get("OptOutType") or "") or None,
-        message_id=message_id,
         at=now,
+        name=received.profile_name,
+        kind=kind_of(received),
+        payload=payload_of(received),
+        replied_sid=_word(received, "OriginalRepliedMessageSid"),
+        opt_out_type=_word(received, "OptOutType"),
+        media=received.media,
     )
     return message_id
+
+
+def restored(conn: Connection[Any], found: Sequence[tuple[int, ProviderMessage]], *, now: datetime) -> None:
+    """Messages of customers that were found in the provider's list: what their webhook would have done, at the provider's time."""
+    theirs = [(id_, one) for id_, one in found if one.direction == "inbound" and one.sender]
+    # In one order for all, so that nobody deadlocks.
+    for message_id, one in sorted(theirs, key=lambda pair: (str(pair[1].sender), pair[0])):
+        at = one.created_at or one.report.sent_at or now
+        _hear(conn, message_id, sender=str(one.sender), our_number=one.recipient, text=one.body, at=at)
+
+
+def _hear(
+    conn: Connection[Any],
+    message_id: int,
+    *,
+    sender: str,
+    our_number: str,
+    text: str | None,
+    at: datetime,
+    name: str | None = None,
+    opt_out_type: str | None = None,
+    media: Sequence[tuple[str, str]] = (),
+    **facts: str | None,
+) -> None:
+    if conversations.is_told(conn, message_id):
+        return  # whoever tells of it at the same time waits for the other, at the SID
+    conversation_id = conversations.hear(conn, sender, our_number=our_number, message_id=message_id, at=at, name=name)
+    contacts.hear_from(conn, sender, our_number=our_number, at=at)
+    ledger.hear(conn, address=sender, text=text, opt_out_type=opt_out_type, message_id=message_id, at=at)
+    conversations.add_turn(
+        conn,
+        message_id=message_id,
+        conversation_id=conversation_id,
+        received_at=at,
+        opt_out_type=opt_out_type,
+        **{name_: value for name_, value in facts.items() if value is not None},
+    )
+    if media:
+        sent_files.insert(conn, message_id, media)
+        queue.defer_many(conn, "fetch_file", [{"message_id": message_id, "place": n} for n in range(len(media))])
+    queue.defer(conn, "answer", conversation_id=conversation_id)
+
+
+def _word(received: Inbound, name: str) -> str | None:
+    return str(received.payload.get(name) or "")[:_MAX_WORD] or None

@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from whatsapp_logs import settle, track
+from whatsapp_logs import receive, settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway, UnknownToProvider
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
@@ -104,6 +104,8 @@ def _compare_list(transactions: Transactions, gateway: Gateway, day: date, seen:
                 conn, [one for one in mine if _sid(one) not in held], now=datetime.now(UTC)
             )
             _record(conn, seen, batch, known, imported)
+            found = [(imported[_sid(one)], one) for one in mine if _sid(one) in imported]
+            receive.restored(conn, found, now=datetime.now(UTC))
             reconciliations.progress(conn, seen.run_id, asked=len(batch))
         seen.held += [one for one in mine if _sid(one) in held]
         seen.listed |= {_sid(one) for one in mine} | known.keys()

@@ -43,6 +43,7 @@ from whatsapp_logs.catalogue import Version
 from whatsapp_logs.channels.base import Gateway, TemplateGateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.consent import ConsentEvent
+from whatsapp_logs.desk import Desk
 from whatsapp_logs.drafting import Wanted
 from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
 from whatsapp_logs.filters import Addressee, Cursor, MessageFilter
@@ -59,6 +60,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
+from whatsapp_logs.records import Records
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store import (
     accesses,
@@ -100,13 +102,14 @@ class WhatsAppService:
     rows, or not at all. Every method raises DatabaseAway when the database does not answer.
     """
 
-    def __init__(self, config: Config, *, gateway: Gateway | None = None) -> None:
+    def __init__(self, config: Config, *, gateway: Gateway | None = None, records: Records | None = None) -> None:
         self.config = config
         self.database = Database(config)
         self._gateway = gateway or (TwilioGateway(config) if config.twilio_configured else None)
         self._templates = TwilioTemplates(config) if config.twilio_configured else None
         self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
         self._exports = export.Exports(self.transaction)
+        self.desk = Desk(config, self.database, gateway=lambda: self.gateway, records=records)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> WhatsAppService:

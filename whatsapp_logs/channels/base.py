@@ -28,6 +28,9 @@ class Gateway(Protocol):
     def sent_to(self, recipient: str, since: datetime) -> Iterator[ProviderMessage]:
         """What the provider lists for one recipient since then, sent or not, newest first. Raises ProviderAway."""
 
+    def fetch_file(self, url: str, *, max_bytes: int) -> bytes:
+        """A file that a customer has sent, from the provider's own address. Raises Refused (never) or ProviderAway (later)."""
+
     def check(self) -> None:
         """Ask something cheap to see that the provider answers and accepts our login. Raises ProviderAway."""
 

@@ -29,6 +29,9 @@ class Backlog:
     reason: str | None = None
 
 
+_NOBODY = Backlog(count=0, oldest=None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
     """The state of the log's surroundings at one moment."""
@@ -49,6 +52,10 @@ class Readings:
     gaps: tuple[tuple[date, int, int], ...]  # day, run, messages that one side did not know; of the last two days
     stopped_templates: tuple[tuple[int, str, str], ...] = ()  # id, name, approval: used within a week, and refused now
     standing: Backlog = Backlog(count=0, oldest=None)  # running campaigns with messages due that nobody hands over
+    customers: Backlog = _NOBODY  # who waits for a person's answer
+    files: Backlog = _NOBODY  # customers' files that could not be fetched
+    bot_failures: int = 0  # messages of the last day at which the bot failed
+    robots: int = 0  # messages of the last hour that came faster than people write
 
 
 def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
@@ -74,6 +81,9 @@ def read(conn: Connection[Any], *, callback_silence: timedelta) -> Readings:
         gaps=gaps,
         stopped_templates=templates.stopped(conn, within=_TEMPLATE_USED_WITHIN),
         standing=_standing(conn),
+        customers=_customers(conn),
+        files=_files(conn),
+        **_bot(conn),
     )
 
 
@@ -159,6 +169,38 @@ def _parked(conn: Connection[Any]) -> Backlog:
         WHERE message_id IS NULL ORDER BY received_at LIMIT %(limit)s
         """,
     )
+
+
+def _customers(conn: Connection[Any]) -> Backlog:
+    return _backlog(
+        conn,
+        """
+        SELECT waiting_since AS since, handed_over_reason AS reason FROM whatsapp_logs.conversations
+        WHERE waiting_since IS NOT NULL ORDER BY waiting_since LIMIT %(limit)s
+        """,
+    )
+
+
+def _files(conn: Connection[Any]) -> Backlog:
+    return _backlog(
+        conn,
+        """
+        SELECT updated_at AS since, problem AS reason FROM whatsapp_logs.message_media
+        WHERE state = 'failed' AND updated_at > now() - interval '30 days' ORDER BY updated_at LIMIT %(limit)s
+        """,
+    )
+
+
+def _bot(conn: Connection[Any]) -> dict[str, int]:
+    row = conn.execute(
+        """
+        SELECT count(*) FILTER (WHERE outcome = 'error'),
+               count(*) FILTER (WHERE outcome = 'too_fast' AND done_at > now() - interval '1 hour')
+        FROM whatsapp_logs.turns WHERE outcome IN ('error', 'too_fast') AND done_at > now() - interval '1 day'
+        """
+    ).fetchone()
+    assert row is not None
+    return {"bot_failures": row[0], "robots": row[1]}
 
 
 def _backlog(conn: Connection[Any], oldest_first: str) -> Backlog:

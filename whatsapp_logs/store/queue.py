@@ -20,8 +20,15 @@ def defer(conn: Connection[Any], task: str, *, at: datetime | None = None, **arg
     defer_many(conn, task, [arguments], at=at)
 
 
-def defer_many(conn: Connection[Any], task: str, each: Sequence[dict[str, Any]], *, at: datetime | None = None) -> None:
-    """A job for each of these sets of arguments, in one statement.
+def defer_many(
+    conn: Connection[Any],
+    task: str,
+    each: Sequence[dict[str, Any]],
+    *,
+    at: datetime | None = None,
+    lock: str | None = None,
+) -> None:
+    """A job for each of these sets of arguments, in one statement. Of jobs with one `lock` none begins before another ends.
 
     The queue's functions are unqualified in the library, so the search path is borrowed for one statement and given back.
     """
@@ -29,6 +36,7 @@ def defer_many(conn: Connection[Any], task: str, each: Sequence[dict[str, Any]],
         "SELECT current_setting('search_path'), set_config('search_path', %s, true)", [SCHEMA]
     ).fetchone()
     options: dict[str, Any] = {"priority": _PRIORITY.get(task, 0)} | ({"schedule_at": at} if at is not None else {})
+    options |= {"lock": lock} if lock is not None else {}
     _app.configure_task(task, connection=conn, **options).batch_defer(*each)
     conn.execute("SELECT set_config('search_path', %s, true)", [before[0] if before else "public"])
 

@@ -22,6 +22,7 @@ from urllib3.exceptions import NewConnectionError
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import NotSent, ProviderAway, Refused, Unconfirmed, UnknownToProvider
 from whatsapp_logs.message import Outgoing, ProviderMessage, StatusReport
+from whatsapp_logs.twilio import files
 
 _PREFIX = "whatsapp:"
 _PAGE_SIZE = 1000
@@ -88,6 +89,10 @@ class TwilioGateway:
             if listed.created_at is not None and listed.created_at < since:
                 return
             yield listed
+
+    def fetch_file(self, url: str, *, max_bytes: int) -> bytes:
+        """A customer's file from the address that the webhook told; see `files.fetch`."""
+        return files.fetch(self._config, url, max_bytes=max_bytes)
 
     def check(self) -> None:
         """List one message: proves address, login and account."""

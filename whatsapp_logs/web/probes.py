@@ -66,6 +66,14 @@ def _lines(service: WhatsAppService) -> Iterator[str]:
     )
     yield from _metric("queue_age_seconds", "Age of the oldest of them.", [("", age(readings.waiting.oldest))])
     yield from _metric("unconfirmed_messages", "Messages whose answer was lost.", [("", readings.unconfirmed.count)])
+    yield from _metric(
+        "customers_waiting", "Customers who wait for a person (stops at 1000).", [("", readings.customers.count)]
+    )
+    yield from _metric(
+        "customer_wait_seconds", "How long the first of them has waited.", [("", age(readings.customers.oldest))]
+    )
+    yield from _metric("bot_failures_last_day", "Messages at which the bot failed.", [("", readings.bot_failures)])
+    yield from _metric("files_missing", "Customers' files that could not be fetched.", [("", readings.files.count)])
     yield from _metric("parked_reports", "Reports without a message.", [("", readings.parked.count)])
     yield from _metric(
         "worker_silence_seconds", "Since a worker's last sign of life; -1 = never.",
