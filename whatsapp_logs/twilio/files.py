@@ -13,6 +13,7 @@ from whatsapp_logs.errors import ProviderAway, Refused
 _TWILIOS = (".twilio.com", ".twiliocdn.com")
 _PIECE = 64 * 1024
 _AT_MOST_S = 60
+_LED_AWAY = "Twilio's address led to a stranger's, so it was not opened."
 _GONE = (404, 410)
 
 
@@ -33,13 +34,15 @@ def fetch(config: Config, url: str, *, max_bytes: int) -> bytes:
             if answer.is_redirect:
                 target = urljoin(url, answer.headers.get("Location", ""))
                 if not _is_twilios(target, base):
-                    raise Refused("Twilio's address led to a stranger's, so it was not opened.", code="foreign_address")
+                    raise Refused(_LED_AWAY, code="foreign_address")
                 answer.close()
                 answer = session.get(target, timeout=config.provider_timeout_s, allow_redirects=False, stream=True)
             with answer:
                 return _content(answer, max_bytes=max_bytes)
     except requests.RequestException as error:
         raise ProviderAway("Twilio cannot be reached. The file is fetched as soon as it can be.") from error
+    except ValueError as error:  # a redirect to what is no address
+        raise Refused(_LED_AWAY, code="foreign_address") from error
 
 
 def _content(answer: requests.Response, *, max_bytes: int) -> bytes:
