@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from datetime import date
 
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from psycopg import Connection
@@ -37,6 +38,7 @@ class Client:
     phone: str
     email: str | None
     address: str
+    date_of_birth: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,8 @@ def find(conn: Connection, client_id: int) -> Client | None:
     """The client of that id."""
     with conn.cursor(row_factory=class_row(Client)) as cursor:
         return cursor.execute(
-            "SELECT client_id, name, phone, email, address FROM clients WHERE client_id = %s", (client_id,)
+            "SELECT client_id, name, phone, email, address, date_of_birth FROM clients WHERE client_id = %s",
+            (client_id,),
         ).fetchone()
 
 

@@ -64,16 +64,16 @@ def _add_people(conn: Connection) -> None:
 
 
 def _add_clients(conn: Connection, chance: random.Random) -> list[int]:
-    phones = _phones()
+    phones, ages = _phones(), random.Random(3)  # chance, no secret  # noqa: S311
     rows = []
     for name in data.NAMES:
         mailbox = data.plain(name).lower().replace(" ", ".")
         street, town = f"{chance.randint(2, 148)} {chance.choice(data.STREETS)}", chance.choice(data.TOWNS)
         phone = data.REMARKABLE_PHONES.get(name) or next(phones)
-        rows.append((name, phone, f"{mailbox}@example.test", f"{street}\n{town}"))
-    return _insert(
-        conn, "INSERT INTO clients (name, phone, email, address) VALUES (%s, %s, %s, %s) RETURNING client_id", rows
-    )
+        born = date(1950, 1, 1) + timedelta(days=ages.randrange(52 * 365))
+        rows.append((name, phone, f"{mailbox}@example.test", f"{street}\n{town}", born))
+    sql = "INSERT INTO clients (name, phone, email, address, date_of_birth) VALUES (%s, %s, %s, %s, %s) RETURNING client_id"
+    return _insert(conn, sql, rows)
 
 
 def _add_policies(conn: Connection, client_ids: list[int], chance: random.Random, *, today: date) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from whatsapp_logs.message import Status as Status
     from whatsapp_logs.message import StatusReport as StatusReport
     from whatsapp_logs.message import Template as Template
+    from whatsapp_logs.records import PolicyFacts as PolicyFacts
+    from whatsapp_logs.records import Records as Records
     from whatsapp_logs.rights import ROLES as ROLES
     from whatsapp_logs.rights import Right as Right
     from whatsapp_logs.rights import Viewer as Viewer
@@ -40,7 +42,9 @@ _HOMES = {
     "Message": "message",
     "MessageFilter": "filters",
     "Path": "message",
+    "PolicyFacts": "records",
     "ROLES": "rights",
+    "Records": "records",
     "Right": "rights",
     "Source": "message",
     "Status": "message",

@@ -47,6 +47,7 @@ def _worker(arguments: Sequence[str]) -> int:
 
     service = WhatsAppService.from_env()
     service.check_schema()
+    _ = service.desk.records  # what cannot be loaded is said now, and not to a customer's message
     try:
         jobs.work(service)
     finally:

@@ -167,7 +167,7 @@ class Config:
             campaign_release_from=_whole_number(env, "CAMPAIGN_RELEASE_FROM", 50, problems),
             prices=_prices(_given(env, "PRICES"), problems),
             price_unit=(_given(env, "PRICE_UNIT") or "USD").upper(),
-            records=_given(env, "RECORDS"),
+            records="" if _given(env, "RECORDS").lower() == "none" else _given(env, "RECORDS"),
             office_hours=_office_hours(_given(env, "OFFICE_HOURS"), problems),
             bot_silent_hours=_whole_number(env, "BOT_SILENT_HOURS", 12, problems),
             bot_answers_per_minute=_whole_number(env, "BOT_ANSWERS_PER_MINUTE", 10, problems),

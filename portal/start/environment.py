@@ -88,6 +88,8 @@ class Place:
             "SECRET_KEY": kept["secret_key"],
             "DATABASE_URL": database_url,
             "PUBLIC_BASE_URL": url,
+            "RECORDS": "portal.records:make",
+            "OFFICE_HOURS": "Mon-Fri 08:30-18:00",
             "PORT": str(ports.web),
             "DATA_DIR": str(self.data_dir),
             "PYTHONUNBUFFERED": "1",
