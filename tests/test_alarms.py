@@ -168,7 +168,7 @@ def test_every_alarm_says_what_it_means_and_what_to_do(config: Config) -> None:
         now=now, worker_silence_s=None, waiting=old, unconfirmed=old, parked=old, last_callback=None, unheard=1,
         refused={"no signature": 3}, unknown_words=("x",), codes=(), watched_since=now - timedelta(days=9),
         reconciled_day=None, gaps=((now.date(), 1, 4),), stopped_templates=((1, "renewal_reminder", "paused"),), too_late=2,
-        standing=old,
+        standing=old, customers=old, files=old, bot_failures=1, robots=1,
     )  # fmt: skip
     found = raised(worst, config)
     assert {alarm.name for alarm in found} == set(names())

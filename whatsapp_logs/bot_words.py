@@ -62,7 +62,7 @@ def policy_list(found: Sequence[PolicyFacts], *, question: str) -> str:
 def renewal_dates(found: Sequence[PolicyFacts]) -> str:
     """Until when each policy covers."""
     lines = [f"• {_named(policy)}: {_until(policy)}" for policy in found[:MOST_LISTED]]
-    return "\n".join(lines) + "\n\n*4* A colleague who renews it with you · *0* Beginning"
+    return "\n".join(lines) + "\n\n*4* A colleague who renews it with you\n*0* Beginning"
 
 
 def one_policy(policy: PolicyFacts) -> str:

@@ -16,15 +16,15 @@ from whatsapp_logs.message import Inbound, Message
 
 TAG = "§"  # stands before the column's name at the end of each payload, so that a page tells what it shows
 # Nobody’s words: migrations’ own bookkeeping, what triggers derive from messages, a hash, a zone from the settings, a role and
-# a file’s kind, which must be one of a few before anything is written.
+# a file’s kind, which must be one of a few before anything is written; a key that the portal itself has told.
 NOT_FILLED = frozenset({
     "public.portal_migrations", "whatsapp_logs.migrations", "whatsapp_logs.addresses", "whatsapp_logs.counts",
     "whatsapp_logs.count_totals", "whatsapp_logs.count_deltas", "whatsapp_logs.rare_statuses",
     "public.people.role", "public.people.password_hash", "public.people.timezone", "public.renewal_documents.content_type",
-    "whatsapp_logs.media.content_type",
     # What the program itself writes of a campaign, in a shape that it reads again; a table's cells are filled by hand below.
     "whatsapp_logs.campaigns.state", "whatsapp_logs.campaigns.columns", "whatsapp_logs.campaigns.mapping",
     "whatsapp_logs.campaigns.forecast", "whatsapp_logs.campaigns.audience", "whatsapp_logs.campaign_recipients.cells",
+    "whatsapp_logs.media.content_type", "whatsapp_logs.conversations.client_id",
 })  # fmt: skip
 # Words that decide what a page shows: every second row keeps its own.
 DECIDING = frozenset({

@@ -26,7 +26,7 @@ MOST_PER_ROUTE = len(XSS)
 # These are downloads or pictures of somebody's file: asked for without opening them, and judged by their headers.
 FILES = frozenset({
     "whatsapp_logs.export", "whatsapp_logs.api_export", "whatsapp_logs.document", "whatsapp_machines.document",
-    "policies.document", "renewals.document", "whatsapp_logs.campaign_file",
+    "policies.document", "renewals.document", "whatsapp_logs.campaign_file", "whatsapp_logs.file",
 })  # fmt: skip
 HARMLESS = re.compile(r"application/(pdf|octet-stream|vnd\..*)|image/(png|jpeg)|text/(csv|plain)\b.*")
 # What the pages are known to show: a walk that misses one of these walks past what it is about.
@@ -45,6 +45,7 @@ SHOWN = frozenset({
     "campaigns.name", "campaigns.source", "campaigns.created_by", "campaigns.released_by", "campaigns.stopped_by",
     "campaigns.asked_by", "campaign_recipients.cells", "campaign_recipients.address", "campaign_recipients.reason",
     "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
+    "conversations.profile_name", "conversations.address", "conversations.handed_over_to",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
@@ -158,6 +159,8 @@ def values(target: Target, messages: list[int]) -> dict[str, list[object]]:
             "policy_id": ids("SELECT policy_id FROM policies ORDER BY policy_id"),
             "document_id": ids("SELECT document_id FROM renewal_documents ORDER BY document_id"),
             "token": [links.media_path(target.service.config, str(one)).rpartition("/")[2] for one in media],
+            "conversation_id": ids("SELECT id FROM whatsapp_logs.conversations ORDER BY id"),
+            "place": [0],
             "user_id": ids("SELECT user_id FROM people ORDER BY user_id"),
             "template_id": ids("SELECT id FROM whatsapp_logs.templates ORDER BY id"),
             "filename": ["portal.css", "whatsapp_logs.js", "icon.svg"],
@@ -291,7 +294,7 @@ def paths(target: Target, rule: Rule, values: dict[str, list[object]]) -> list[s
     """The route's addresses with what there is in the database."""
     if not rule.arguments:
         return [rule.rule]
-    (argument,) = rule.arguments
+    argument, *others = sorted(rule.arguments)
     some = values[argument] if argument == "message_id" else values[argument][:MOST_PER_ROUTE]
     with target.app.test_request_context():
-        return [url_for(rule.endpoint, **{argument: one}) for one in some]
+        return [url_for(rule.endpoint, **{argument: one}, **{name: values[name][0] for name in others}) for one in some]

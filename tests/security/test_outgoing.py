@@ -27,6 +27,7 @@ from whatsapp_logs.errors import ConfigError, ProviderError
 # Who may open a connection, and to whom: the simulator calls back the portal, the starter looks whether its parts answer.
 ASKS = {
     "whatsapp_logs/twilio/gateway.py": "Twilio, at the address of the settings",
+    "whatsapp_logs/twilio/files.py": "Twilio, at the settings' address; one redirect, to Twilio alone and without login",
     "whatsapp_logs/self_test.py": "this portal, at PUBLIC_BASE_URL; redirects are told, not followed",
     "portal/oidc_provider.py": "the OpenID provider of the settings and its endpoints; no redirect is followed",
     "portal/start": "this machine's own processes",

@@ -17,6 +17,7 @@ from whatsapp_logs.web import (
     callbacks,
     campaigns,
     consent,
+    conversations,
     errors,
     exports,
     health,
@@ -153,6 +154,7 @@ class WhatsAppLogs:
         people.before_request(lambda: access.check_request(current_user))
         people.after_request(self._protect)
         pages.register(people)
+        conversations.register(people)
         exports.register(people)
         health.register(people)
         reconciliations.register(people)

@@ -116,6 +116,10 @@ def _what(access: Access, *, has_number: bool) -> str:
         if about.get("campaign"):
             return f"Exported as {str(about.get('format', 'file')).upper()}: the table of campaign {about['campaign']}"
         return f"Exported as {str(about.get('format', 'file')).upper()}: {_filter_words(about) or 'the whole log'}"
+    if access.act is Act.OPENED and "conversation" in about:
+        return f"Read conversation {about['conversation']}" + (
+            " with" if access.subjects and "client" in access.subjects[0] else ""
+        )
     plain = {
         Act.OPENED: "Opened message",
         Act.DOCUMENT: "Opened the document of message",

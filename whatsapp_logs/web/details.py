@@ -61,7 +61,8 @@ def document(message_id: int) -> Response:
         raise MessageNotFound("This message has no document.")
     looks.at_message(shown, Act.DOCUMENT)
     file = current.service().document(shown.media_id)
-    inline = file.content_type in _SHOWN_INLINE
+    # What a customer has sent is nothing of ours: it opens as a download.
+    inline = file.content_type in _SHOWN_INLINE and shown.direction == "outbound"
     response = Response(file.content, mimetype=file.content_type if inline else "application/octet-stream")
     response.headers["Content-Disposition"] = content_disposition("inline" if inline else "attachment", file.filename)
     response.headers["Content-Security-Policy"] = _DOCUMENT_CSP
@@ -227,6 +228,7 @@ def _render(shown: Message, **more: Any) -> str:
     on_own_page = urlsplit(request.headers.get("HX-Current-URL", "")).path.startswith(url_for(".page") + "/messages/")
     needs_correction = _needs_correction(advice) and not correction["is_corrected"]
     events, belonging = current.service().timeline(shown.id), words.names([shown])
+    other = (shown.sender if shown.direction == "inbound" else shown.recipient) or ""
     belonging["sent_again"] = current.service().sent_again([shown.id])  # also of one that arrived after all
     may_resend = may_send_again(shown) and (advice is None or advice.retry != "no") and not needs_correction
     return render_template(
@@ -234,6 +236,7 @@ def _render(shown: Message, **more: Any) -> str:
         message=shown,
         heading="h1" if on_own_page else None,
         events=events,
+        conversation_id=current.service().desk.ids_of([other]).get(other) if viewer().may(Right.TEXTS) else None,
         lines=timeline.lines(shown, events, zone=words.Words(viewer()).zone),
         advice=advice,
         needs_correction=needs_correction,

@@ -148,6 +148,29 @@ def relative(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
     return _day_of(local) if local.year == today.year else f"{_day_of(local)} {local.year}"
 
 
+def left(until: datetime, *, now: datetime) -> str:
+    """How much time is left: "3 h 20 min"; empty when none is."""
+    minutes = int((until - now).total_seconds() // 60)
+    if minutes < 0:
+        return ""
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+
+
+def left_since(since: datetime | None, *, now: datetime) -> str:
+    """How long somebody has waited: "12 min", "3 h", "2 days"; empty when nobody does."""
+    if since is None:
+        return ""
+    minutes = max(0, int((now - since).total_seconds() // 60))
+    if minutes < 60:
+        return f"{minutes} min" if minutes else "less than a minute"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+def file_size(size: int) -> str:
+    """ "340 kB", "1.2 MB"."""
+    return f"{size / 1_000_000:.1f} MB" if size >= 1_000_000 else f"{max(1, round(size / 1000))} kB"
+
+
 def counts_on(age: str) -> bool:
     """Whether these words of `relative` count minutes or hours: an open page counts them on by itself (whatsapp_logs.js)."""
     return age.endswith(("just now", " min ago", " h ago"))

@@ -8,6 +8,7 @@ from flask import request
 
 from whatsapp_logs import access_log
 from whatsapp_logs.access_log import Act, Look
+from whatsapp_logs.conversation import Conversation
 from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import Message
 from whatsapp_logs.web import current
@@ -17,6 +18,14 @@ from whatsapp_logs.web.access import viewer
 def at_message(message: Message, act: Act = Act.OPENED) -> None:
     """Somebody opens a message, or its document."""
     _note(act, message_id=message.id, subjects=access_log.of_message(message, current.service().config))
+
+
+def at_conversation(conversation: Conversation) -> None:
+    """Somebody reads what a customer and we have written."""
+    config = current.service().config
+    number = None if conversation.is_erased else conversation.address
+    whom = access_log.subjects(config, client_id=conversation.client_id, number=number)
+    _note(Act.OPENED, subjects=whom, about={"conversation": conversation.id})
 
 
 def at_list(wanted: MessageFilter) -> None:

@@ -75,6 +75,10 @@ class Words:
         """ "15:04:11"."""
         return format.second(moment, zone=self.zone)
 
+    def time(self, moment: datetime) -> str:
+        """The time of day alone: "15:04"."""
+        return f"{moment.astimezone(self.zone):%H:%M}"
+
     def day(self, moment: datetime) -> str:
         """The day alone: "23 Nov"."""
         local = moment.astimezone(self.zone)

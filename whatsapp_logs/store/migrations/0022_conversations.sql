@@ -48,7 +48,7 @@ COMMENT ON INDEX whatsapp_logs.turns_trouble IS 'Has the bot failed lately, or t
 -- The files of a customer's message: fetched from the provider by a job, kept in `media`.
 CREATE TABLE whatsapp_logs.message_media (
     message_id   bigint NOT NULL REFERENCES whatsapp_logs.messages (id),
-    place        smallint NOT NULL,             -- 0, 1, 2 …, as in the webhook
+    place        smallint NOT NULL,             -- 0, 1, 2 and so on, as in the webhook
     url          text,                          -- at the provider; NULL once it is erased
     claimed_type text,                          -- what the sender says that it is; what it is tells media.content_type
     media_id     uuid REFERENCES whatsapp_logs.media (id) ON DELETE SET NULL,
