@@ -11,12 +11,12 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import bot, bulk, opening_hours
+from whatsapp_logs import bot, bot_words, bulk, gate, opening_hours
 from whatsapp_logs.config import Config
 from whatsapp_logs.consent import word_of
 from whatsapp_logs.conversation import Conversation, Turn
 from whatsapp_logs.errors import DatabaseAway
-from whatsapp_logs.message import GENERAL, POLICY_DOCUMENT, Draft, Path
+from whatsapp_logs.message import GENERAL, POLICY_DOCUMENT, Draft, Path, Template
 from whatsapp_logs.records import Records
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import conversations, messages, queue
@@ -120,12 +120,23 @@ def _answer(
         )
         for n, one in enumerate(said.answers)
     ]
+    drafts = [_with_buttons(conn, draft, records.office, config=config, now=now) for draft in drafts]
     if drafts:
         bulk.queue_messages(conn, drafts, config=config, now=now, in_order_of=f"conversation {held.id}")
     conversations.remember(conn, held.id, said.memory.as_json(), client_id=client_id)
     if said.reason is not None:
         conversations.call_person(conn, held.id, reason=said.reason, since=turn.received_at, handed_over_at=now)
     return said.outcome
+
+
+def _with_buttons(conn: Connection[Any], draft: Draft, office: str, *, config: Config, now: datetime) -> Draft:
+    """The menu as a template with buttons, where the office has one that may be sent now; its words are the same."""
+    sid = config.templates.get("bot_menu")
+    if sid is None or draft.body != bot_words.menu(office):
+        return draft
+    pressed = replace(draft, template=Template(sid=sid, name="bot_menu", variables={"1": office}))
+    (verdict,) = gate.examine(conn, [pressed], config=config, now=now)
+    return draft if verdict.refusal is not None else pressed
 
 
 def _for_staff(conn: Connection[Any], held: Conversation, turn: Turn, *, outcome: str, reason: str) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 
+from tests.bot.conftest import work_on
 from tests.bot.office import ASHA, BRUNO, Office
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, WhatsAppService, bot_words
@@ -149,6 +151,7 @@ KILLED = """
 import os, sys
 from whatsapp_logs import WhatsAppService, bulk
 from whatsapp_logs.store import conversations
+from tests.bot.conftest import work_on
 from tests.bot.office import Office
 service = WhatsAppService.from_env()
 service.desk._given = Office()
@@ -450,3 +453,57 @@ def test_nothing_of_a_random_crowd_is_lost(service: WhatsAppService, dsn: str, o
 def test_a_file_that_nobody_sent_cannot_be_asked_for(service: WhatsAppService) -> None:
     with pytest.raises(InvalidInput):
         service.desk.fetch_again(1, 0)
+
+
+def test_the_menu_has_buttons_where_the_office_has_a_template_for_it(
+    service: WhatsAppService, config: Config, simulator: Simulator, work: Work, dsn: str
+) -> None:
+    content = {
+        "friendly_name": "bot_menu",
+        "language": "en",
+        "variables": {"1": "Office"},
+        "types": {
+            "twilio/quick-reply": {
+                "body": bot_words.menu("{{1}}"),
+                "actions": [
+                    {"title": "My policies", "id": "policies"},
+                    {"title": "A policy document", "id": "documents"},
+                    {"title": "Talk to a person", "id": "person"},
+                ],
+            }
+        },
+    }
+    login = (config.twilio_account_sid, config.twilio_auth_token)
+    made = requests.post(f"{simulator.base_url}/v1/Content", json=content, auth=login, timeout=5)
+    made.raise_for_status()
+    with_menu = replace(service.config, templates={"bot_menu": made.json()["sid"]}, gate_off=frozenset())
+    pressed = WhatsAppService(with_menu, records=Office())
+    simulator.receive(f"whatsapp:{ASHA}", "Hi")
+    write(pressed, "Hi", sid="SM1")
+    work_on(pressed)
+    simulator.wait_idle()
+    (menu,) = said(pressed)
+    assert menu.status != "failed", menu.error_message
+    assert menu.template_sid == made.json()["sid"]
+    (shown,) = answered(simulator)
+    assert shown.status in ("delivered", "read")
+    assert shown.body == menu.body
+    sid = simulator.press(shown.sid, "documents")
+    write(pressed, simulator.message(sid).body, sid=sid, ButtonPayload="documents", OriginalRepliedMessageSid=shown.sid)
+    work_on(pressed)
+    assert said(pressed)[-1].body == bot_words.ASK_NUMBER
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            """
+            WITH t AS (INSERT INTO whatsapp_logs.templates (name, created_by) VALUES ('bot_menu', 'anna') RETURNING id)
+            INSERT INTO whatsapp_logs.template_versions
+                (template_id, version, content_sid, content_type, body, variables, approval, created_by, checked_at)
+            SELECT id, 1, %s, 'twilio/quick-reply', 'x', '[{"key": "1", "name": "office"}]', 'paused', 'anna', now() FROM t
+            """,
+            (made.json()["sid"],),
+        )
+    write(pressed, "menu", sid="SM3")
+    work_on(pressed)
+    last = said(pressed)[-1]
+    assert (last.template_sid, last.body) == (None, bot_words.menu("Harbour Lane")), "paused: as text"
+    pressed.close()
