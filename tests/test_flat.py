@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,11 @@ _LOOKS = """
            CASE WHEN n %% 700 <> 0 THEN n END,
            CASE WHEN n %% 700 <> 0 THEN ARRAY['client:' || n %% 2000, 'number:' || md5(n::text)] ELSE '{}' END, '127.0.0.1'
     FROM generate_series(1, %(looks)s) AS n"""
+# Everybody who was ever written to has answered once; one in a hundred waits for a person.
+_CONVERSATIONS = """
+    INSERT INTO whatsapp_logs.conversations (address, our_number, last_inbound_at, waiting_since)
+    SELECT recipient, 'ours', max(created_at), CASE WHEN row_number() OVER () %% 100 = 0 THEN max(created_at) END
+    FROM whatsapp_logs.messages WHERE direction = 'outbound' GROUP BY recipient"""
 TODAY = datetime.now(UTC).date()
 MONTH = {"date_from": TODAY - timedelta(days=30)}
 OLD_MONTH = {"date_from": TODAY - timedelta(days=700), "date_to": TODAY - timedelta(days=671)}
@@ -76,7 +82,8 @@ def filled(new_database: Callable[[], str]) -> str:
     seed.fill(dsn, ROWS, whole=False)
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute(_LOOKS, {"looks": LOOKS})
-        conn.execute("VACUUM ANALYZE whatsapp_logs.accesses")
+        conn.execute(_CONVERSATIONS.replace("%%", "%"))
+        conn.execute("VACUUM ANALYZE whatsapp_logs.accesses, whatsapp_logs.conversations")
     return dsn
 
 
@@ -104,7 +111,8 @@ def _statistics(log: WhatsAppService) -> tuple[int, int]:
             SELECT sum(t.seq_scan)::int, (SELECT sum(i.idx_tup_read)::int FROM pg_stat_user_indexes AS i
                                           WHERE i.schemaname = 'whatsapp_logs' AND i.relname <> 'addresses')
             FROM pg_stat_user_tables AS t
-            WHERE t.schemaname = 'whatsapp_logs' AND t.relname IN ('messages', 'rare_statuses', 'status_events', 'accesses')
+            WHERE t.schemaname = 'whatsapp_logs'
+              AND t.relname IN ('messages', 'rare_statuses', 'status_events', 'accesses', 'conversations')
             """
         ).fetchone()
     assert row is not None
@@ -230,3 +238,18 @@ def test_erasing_a_client_looks_at_that_clients_messages(log: WhatsAppService) -
     scans, rows = looked_at(log, lambda: log.rehearse_erasure("142"))
     assert scans == 0
     assert rows < 1_000, rows
+
+
+def test_conversations_look_at_little_more_than_they_show(log: WhatsAppService) -> None:
+    found = log.desk.listed()
+    assert (len(found.waiting), len(found.others)) == (100, 30)
+    middle = Cursor(datetime.now(UTC) - timedelta(days=500), 0)
+    for before in (None, middle):
+        scans, rows = looked_at(log, lambda before=before: log.desk.listed(before=before))  # type: ignore[misc]
+        assert scans == 0
+        assert rows < 1_500, rows
+    for before in (None, middle):
+        read = partial(log.desk.chat, found.others[0].id, before=before)
+        scans, rows = looked_at(log, read)
+        assert scans == 0
+        assert rows < 1_000, rows
