@@ -25,7 +25,9 @@ def measure(place: Place) -> Iterator[Line]:
     """One line."""
     with ExitStack() as stack:
         dsn = stack.enter_context(place.scratch())
-        config = Config(database_url=dsn, secret_key="only for writing", twilio_whatsapp_from="+15550100100", quiet_hours=None)
+        config = Config(
+            database_url=dsn, secret_key="only for writing", twilio_whatsapp_from="+15550100100", quiet_hours=None
+        )
         service = stack.enter_context(closing(WhatsAppService(config)))
         conn = stack.enter_context(closing(psycopg.connect(dsn)))
         drafts = [_draft(*row) for row in _clients(conn)]

@@ -89,6 +89,75 @@ CREATE TABLE whatsapp_logs.api_tokens (
 CREATE UNIQUE INDEX api_tokens_hash ON whatsapp_logs.api_tokens USING btree (token_hash);
     -- Whose token a call carries.
 
+CREATE TABLE whatsapp_logs.campaign_recipients (
+    campaign_id bigint NOT NULL,
+    upload integer NOT NULL,
+    "position" integer NOT NULL,
+    cells jsonb NOT NULL,
+    address text,
+    client_id text,
+    policy_id text,
+    variables jsonb,
+    problem text,
+    reason text,
+    resend_of bigint,
+    message_id bigint,
+    due_at timestamp with time zone,
+    CONSTRAINT campaign_recipients_pkey PRIMARY KEY (campaign_id, upload, "position"),
+    CONSTRAINT campaign_recipients_campaign_id_fkey FOREIGN KEY (campaign_id) REFERENCES whatsapp_logs.campaigns(id),
+    CONSTRAINT campaign_recipients_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id)
+) WITH (fillfactor=80);
+CREATE INDEX campaign_recipients_address ON whatsapp_logs.campaign_recipients USING btree (address) WHERE (address IS NOT NULL);
+    -- Where does a number that is to be erased stand?
+CREATE INDEX campaign_recipients_due ON whatsapp_logs.campaign_recipients USING btree (campaign_id, due_at, "position") WHERE (due_at IS NOT NULL);
+    -- The next messages to hand over.
+CREATE INDEX campaign_recipients_message ON whatsapp_logs.campaign_recipients USING btree (message_id) WHERE (message_id IS NOT NULL);
+    -- The row that a message came from.
+CREATE INDEX campaign_recipients_problem ON whatsapp_logs.campaign_recipients USING btree (campaign_id, upload, "position") WHERE (problem IS NOT NULL);
+    -- The rows that are left out.
+
+CREATE TABLE whatsapp_logs.campaigns (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    name text NOT NULL,
+    state text DEFAULT 'draft'::text NOT NULL,
+    message_type text DEFAULT 'general'::text NOT NULL,
+    template_version_id bigint,
+    columns jsonb DEFAULT '[]'::jsonb NOT NULL,
+    mapping jsonb DEFAULT '{}'::jsonb NOT NULL,
+    upload integer DEFAULT 0 NOT NULL,
+    source text,
+    audience jsonb,
+    content_sha256 bytea,
+    recipients integer DEFAULT 0 NOT NULL,
+    forecast jsonb,
+    checked_at timestamp with time zone,
+    tested_at timestamp with time zone,
+    test_message_id bigint,
+    retry_of bigint,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_by text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    asked_by text,
+    asked_at timestamp with time zone,
+    released_by text,
+    released_at timestamp with time zone,
+    queued_up_to integer DEFAULT 0 NOT NULL,
+    stopped_by text,
+    ended_at timestamp with time zone,
+    CONSTRAINT campaigns_pkey PRIMARY KEY (id),
+    CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'canceled'::text]))),
+    CONSTRAINT campaigns_retry_of_fkey FOREIGN KEY (retry_of) REFERENCES whatsapp_logs.campaigns(id),
+    CONSTRAINT campaigns_template_version_id_fkey FOREIGN KEY (template_version_id) REFERENCES whatsapp_logs.template_versions(id),
+    CONSTRAINT campaigns_test_message_id_fkey FOREIGN KEY (test_message_id) REFERENCES whatsapp_logs.messages(id)
+);
+CREATE INDEX campaigns_content ON whatsapp_logs.campaigns USING btree (content_sha256) WHERE (content_sha256 IS NOT NULL);
+    -- Was this very table sent before?
+CREATE INDEX campaigns_retry ON whatsapp_logs.campaigns USING btree (retry_of) WHERE (retry_of IS NOT NULL);
+    -- The campaigns that tried the failed ones of another again.
+CREATE INDEX campaigns_running ON whatsapp_logs.campaigns USING btree (id) WHERE (state = 'running'::text);
+    -- What the runner works at.
+
 CREATE TABLE whatsapp_logs.consent_events (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     address text NOT NULL,
@@ -126,6 +195,29 @@ CREATE TABLE whatsapp_logs.contacts (
 ) WITH (fillfactor=80);
 CREATE INDEX contacts_initiated ON whatsapp_logs.contacts USING btree (our_number, last_initiated_at) WHERE (last_initiated_at IS NOT NULL);
     -- How many customers did this number write to first within a day?
+
+CREATE TABLE whatsapp_logs.conversations (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    address text NOT NULL,
+    our_number text NOT NULL,
+    profile_name text,
+    client_id text,
+    last_inbound_id bigint,
+    last_inbound_at timestamp with time zone NOT NULL,
+    bot jsonb DEFAULT '{}'::jsonb NOT NULL,
+    handed_over_at timestamp with time zone,
+    handed_over_to text,
+    handed_over_reason text,
+    waiting_since timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT conversations_pkey PRIMARY KEY (id),
+    CONSTRAINT conversations_address_our_number_key UNIQUE (address, our_number),
+    CONSTRAINT conversations_last_inbound_id_fkey FOREIGN KEY (last_inbound_id) REFERENCES whatsapp_logs.messages(id)
+) WITH (fillfactor=80);
+CREATE INDEX conversations_latest ON whatsapp_logs.conversations USING btree (last_inbound_at DESC, id DESC);
+    -- A page of conversations, the latest first (keyset).
+CREATE INDEX conversations_waiting ON whatsapp_logs.conversations USING btree (waiting_since, id) WHERE (waiting_since IS NOT NULL);
+    -- Who waits for a person, the longest first?
 
 CREATE TABLE whatsapp_logs.count_deltas (
     day date NOT NULL,
@@ -210,6 +302,27 @@ CREATE TABLE whatsapp_logs.media (
     CONSTRAINT media_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE whatsapp_logs.message_media (
+    message_id bigint NOT NULL,
+    place smallint NOT NULL,
+    url text,
+    claimed_type text,
+    media_id uuid,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    problem text,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_try_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT message_media_pkey PRIMARY KEY (message_id, place),
+    CONSTRAINT message_media_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'stored'::text, 'failed'::text, 'erased'::text]))),
+    CONSTRAINT message_media_media_id_fkey FOREIGN KEY (media_id) REFERENCES whatsapp_logs.media(id) ON DELETE SET NULL,
+    CONSTRAINT message_media_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id)
+);
+CREATE INDEX message_media_file ON whatsapp_logs.message_media USING btree (media_id) WHERE (media_id IS NOT NULL);
+    -- Does a customer's message still need this document?
+CREATE INDEX message_media_missing ON whatsapp_logs.message_media USING btree (updated_at) WHERE (state = ANY (ARRAY['waiting'::text, 'failed'::text]));
+    -- Which files have we not got?
+
 CREATE TABLE whatsapp_logs.messages (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     direction text DEFAULT 'outbound'::text NOT NULL,
@@ -259,12 +372,15 @@ CREATE TABLE whatsapp_logs.messages (
     CONSTRAINT messages_pkey PRIMARY KEY (id),
     CONSTRAINT messages_direction_check CHECK ((direction = ANY (ARRAY['outbound'::text, 'inbound'::text]))),
     CONSTRAINT messages_failure_has_a_time CHECK (((failed_at IS NOT NULL) OR (status <> ALL (ARRAY['failed'::whatsapp_logs.status, 'undelivered'::whatsapp_logs.status, 'canceled'::whatsapp_logs.status])))),
+    CONSTRAINT messages_campaign FOREIGN KEY (campaign_id) REFERENCES whatsapp_logs.campaigns(id) NOT VALID,
     CONSTRAINT messages_client_id_fkey FOREIGN KEY (client_id) REFERENCES public.clients(client_id) ON DELETE SET NULL,
     CONSTRAINT messages_media_id_fkey FOREIGN KEY (media_id) REFERENCES whatsapp_logs.media(id),
     CONSTRAINT messages_policy_id_fkey FOREIGN KEY (policy_id) REFERENCES public.policies(policy_id) ON DELETE SET NULL,
     CONSTRAINT messages_resend_of_fkey FOREIGN KEY (resend_of) REFERENCES whatsapp_logs.messages(id),
     CONSTRAINT messages_template_version FOREIGN KEY (template_version_id) REFERENCES whatsapp_logs.template_versions(id) NOT VALID
 ) WITH (fillfactor=80);
+CREATE INDEX messages_campaign ON whatsapp_logs.messages USING btree (campaign_id, created_at DESC, id DESC) WHERE (campaign_id IS NOT NULL);
+    -- A campaign's messages, newest first; how many stand where.
 CREATE INDEX messages_client ON whatsapp_logs.messages USING btree (client_id, created_at DESC, id DESC) WHERE (client_id IS NOT NULL);
     -- A client's messages, newest first; clearing them when a client is deleted.
 CREATE INDEX messages_created ON whatsapp_logs.messages USING btree (created_at DESC, id DESC);
@@ -291,8 +407,11 @@ CREATE INDEX messages_sender ON whatsapp_logs.messages USING btree (sender, crea
     -- A customer's latest answers.
 CREATE INDEX messages_sent_to ON whatsapp_logs.messages USING btree (recipient, created_at DESC, id DESC) WHERE (direction = 'outbound'::text);
     -- A page of some numbers' messages, from this index alone; a number's last message.
+CREATE INDEX messages_template_version ON whatsapp_logs.messages USING btree (template_version_id, created_at DESC) WHERE (template_version_id IS NOT NULL);
+    -- How often was this template used lately, and when last?
 CREATE INDEX messages_type ON whatsapp_logs.messages USING btree (message_type, created_at DESC, id DESC);
     -- A page of a type that is rare: walking the time index would look at all others.
+CREATE TRIGGER erase_files AFTER UPDATE OF erased_at ON whatsapp_logs.messages FOR EACH ROW WHEN (((old.erased_at IS NULL) AND (new.erased_at IS NOT NULL) AND (new.direction = 'inbound'::text))) EXECUTE FUNCTION whatsapp_logs.erase_files_of_message();
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
@@ -324,9 +443,12 @@ CREATE TABLE whatsapp_logs.rare_statuses (
     created_at timestamp with time zone NOT NULL,
     message_type text NOT NULL,
     error_code text,
+    send_at timestamp with time zone,
     CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id),
     CONSTRAINT rare_statuses_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE CASCADE
 );
+CREATE INDEX rare_statuses_coming ON whatsapp_logs.rare_statuses USING btree (send_at, message_id) WHERE (status = 'scheduled'::whatsapp_logs.status);
+    -- A page of what is coming, soonest first; which of it is overdue.
 CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
     -- A page of failed or pending messages; what a refresh has to ask about.
 CREATE INDEX rare_statuses_reason ON whatsapp_logs.rare_statuses USING btree (error_code, created_at DESC, message_id DESC) INCLUDE (status) WHERE (error_code IS NOT NULL);
@@ -419,6 +541,16 @@ CREATE TABLE whatsapp_logs.self_tests (
     CONSTRAINT self_tests_pkey PRIMARY KEY (nonce)
 );
 
+CREATE TABLE whatsapp_logs.senders (
+    our_number text NOT NULL,
+    runner uuid,
+    heartbeat_at timestamp with time zone,
+    resume_at timestamp with time zone,
+    reason text,
+    failures integer DEFAULT 0 NOT NULL,
+    CONSTRAINT senders_pkey PRIMARY KEY (our_number)
+);
+
 CREATE TABLE whatsapp_logs.status_events (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     message_id bigint,
@@ -448,6 +580,34 @@ CREATE INDEX status_events_unknown ON whatsapp_logs.status_events USING btree (r
 CREATE TRIGGER keep_all_status_events BEFORE TRUNCATE ON whatsapp_logs.status_events FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_status_events();
 CREATE TRIGGER keep_status_events BEFORE DELETE OR UPDATE ON whatsapp_logs.status_events FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_status_events();
 
+CREATE TABLE whatsapp_logs.template_events (
+    id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+    version_id bigint NOT NULL,
+    approval text NOT NULL,
+    category text NOT NULL,
+    reason text,
+    told_by text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT template_events_pkey PRIMARY KEY (id),
+    CONSTRAINT template_events_version_id_fkey FOREIGN KEY (version_id) REFERENCES whatsapp_logs.template_versions(id)
+);
+CREATE INDEX template_events_version ON whatsapp_logs.template_events USING btree (version_id, id);
+    -- What became of this version of a template?
+CREATE TRIGGER keep_all_template_events BEFORE TRUNCATE ON whatsapp_logs.template_events FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+CREATE TRIGGER keep_template_events BEFORE DELETE OR UPDATE ON whatsapp_logs.template_events FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_accesses();
+
+CREATE TABLE whatsapp_logs.template_sync (
+    id boolean DEFAULT true NOT NULL,
+    asked_at timestamp with time zone,
+    asked_by text,
+    checked_at timestamp with time zone,
+    listed integer,
+    problem text,
+    wanted_at timestamp with time zone,
+    CONSTRAINT template_sync_pkey PRIMARY KEY (id),
+    CONSTRAINT template_sync_id_check CHECK (id)
+);
+
 CREATE TABLE whatsapp_logs.template_versions (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     template_id bigint NOT NULL,
@@ -470,9 +630,12 @@ CREATE TABLE whatsapp_logs.template_versions (
     checked_at timestamp with time zone,
     CONSTRAINT template_versions_pkey PRIMARY KEY (id),
     CONSTRAINT template_versions_content_sid_key UNIQUE (content_sid),
+    CONSTRAINT template_versions_lists CHECK (((jsonb_typeof(variables) = 'array'::text) AND (jsonb_typeof(actions) = 'array'::text))),
     CONSTRAINT template_versions_template_id_version_key UNIQUE (template_id, version),
     CONSTRAINT template_versions_template_id_fkey FOREIGN KEY (template_id) REFERENCES whatsapp_logs.templates(id)
 );
+CREATE UNIQUE INDEX template_versions_draft ON whatsapp_logs.template_versions USING btree (template_id) WHERE (approval = 'draft'::text);
+    -- A template has one draft, which becomes its next version.
 
 CREATE TABLE whatsapp_logs.templates (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -485,6 +648,25 @@ CREATE TABLE whatsapp_logs.templates (
     CONSTRAINT templates_pkey PRIMARY KEY (id),
     CONSTRAINT templates_name_language_key UNIQUE (name, language)
 );
+
+CREATE TABLE whatsapp_logs.turns (
+    message_id bigint NOT NULL,
+    conversation_id bigint NOT NULL,
+    kind text DEFAULT 'text'::text NOT NULL,
+    payload text,
+    replied_sid text,
+    opt_out_type text,
+    received_at timestamp with time zone NOT NULL,
+    done_at timestamp with time zone,
+    outcome text,
+    CONSTRAINT turns_pkey PRIMARY KEY (message_id),
+    CONSTRAINT turns_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES whatsapp_logs.conversations(id),
+    CONSTRAINT turns_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id)
+);
+CREATE INDEX turns_due ON whatsapp_logs.turns USING btree (conversation_id, message_id) WHERE (done_at IS NULL);
+    -- What has this customer written that nobody has looked at?
+CREATE INDEX turns_trouble ON whatsapp_logs.turns USING btree (done_at) WHERE (outcome = ANY (ARRAY['error'::text, 'too_fast'::text]));
+    -- Has the bot failed lately, or talked to a robot?
 
 CREATE TABLE whatsapp_logs.procrastinate_events (
     id bigint DEFAULT nextval('whatsapp_logs.procrastinate_events_id_seq'::regclass) NOT NULL,
@@ -617,16 +799,96 @@ BEGIN
     UPDATE whatsapp_logs.status_events SET payload = '{"erased": true}', error_message = NULL
     WHERE message_id = ANY (chosen) AND (payload <> '{"erased": true}' OR error_message IS NOT NULL);
     DELETE FROM whatsapp_logs.media AS f
-    WHERE f.id = ANY (files) AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.media_id = f.id);
-    DELETE FROM whatsapp_logs.addresses AS a
-    WHERE a.address = ANY (places)
-      AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.recipient = a.address AND m.direction = 'outbound')
-      AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.sender = a.address AND m.direction = 'inbound');
+    WHERE f.id = ANY (files) AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.media_id = f.id)
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.message_media AS m WHERE m.media_id = f.id);
+    -- What is known of a number goes with its last message.
+    places := ARRAY(
+        SELECT place FROM unnest(places) AS place
+        WHERE NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.recipient = place AND m.direction = 'outbound')
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.sender = place AND m.direction = 'inbound'));
+    DELETE FROM whatsapp_logs.addresses WHERE address = ANY (places);
+    DELETE FROM whatsapp_logs.contacts WHERE address = ANY (places);
+    PERFORM whatsapp_logs.erase_conversations(places);
+    PERFORM whatsapp_logs.erase_campaign_rows(places);
     INSERT INTO whatsapp_logs.erased_days AS e (message_type, day, n)
     SELECT message_type, (created_at AT TIME ZONE 'UTC')::date, count(*) FROM whatsapp_logs.messages WHERE id = ANY (chosen)
     GROUP BY 1, 2 ORDER BY 1, 2  -- one order for all, so that nobody deadlocks
     ON CONFLICT (message_type, day) DO UPDATE SET n = e.n + EXCLUDED.n;
     RETURN cardinality(chosen);
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_campaign_rows(addresses text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    erased integer;
+BEGIN
+    UPDATE whatsapp_logs.campaign_recipients AS r
+    SET cells = '[]', address = 'erased', client_id = NULL, policy_id = NULL, variables = NULL,
+        reason = CASE WHEN r.problem IS NULL THEN NULL ELSE 'Erased.' END
+    WHERE r.address = ANY (addresses) AND r.due_at IS NULL
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.campaigns AS c WHERE c.id = r.campaign_id AND c.upload = r.upload AND r.message_id IS NULL
+                      AND r.problem IS NULL AND c.state IN ('waiting', 'running', 'paused'));
+    GET DIAGNOSTICS erased = ROW_COUNT;
+    RETURN erased;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_campaign_tables(before timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    erased integer;
+BEGIN
+    UPDATE whatsapp_logs.campaign_recipients AS r
+    SET cells = '[]', address = CASE WHEN r.address IS NULL THEN NULL ELSE 'erased' END, client_id = NULL, policy_id = NULL,
+        variables = NULL, reason = CASE WHEN r.problem IS NULL THEN NULL ELSE 'Erased.' END
+    FROM whatsapp_logs.campaigns AS c
+    WHERE c.id = r.campaign_id AND r.cells <> '[]' AND r.due_at IS NULL
+      AND (c.ended_at < before OR (c.state = 'draft' AND c.changed_at < before) OR (r.upload < c.upload AND c.changed_at < before));
+    GET DIAGNOSTICS erased = ROW_COUNT;
+    RETURN erased;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_conversations(addresses text[])
+ RETURNS integer
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH erased AS (
+        UPDATE whatsapp_logs.conversations AS c
+        SET address = 'erased:' || c.id, profile_name = NULL, client_id = NULL, bot = '{}', handed_over_reason = NULL,
+            waiting_since = NULL, updated_at = clock_timestamp()
+        WHERE c.address = ANY (addresses) AND c.address NOT LIKE 'erased:%'
+        RETURNING 1
+    )
+    SELECT count(*)::integer FROM erased
+$function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_files_of_message()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    files uuid[];
+BEGIN
+    SELECT array_agg(media_id) INTO files FROM whatsapp_logs.message_media WHERE message_id = NEW.id AND media_id IS NOT NULL;
+    UPDATE whatsapp_logs.message_media
+    SET state = 'erased', media_id = NULL, url = NULL, problem = NULL, next_try_at = NULL, updated_at = clock_timestamp()
+    WHERE message_id = NEW.id;
+    DELETE FROM whatsapp_logs.media AS f
+    WHERE f.id = ANY (files) AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.media_id = f.id)
+      AND NOT EXISTS (SELECT FROM whatsapp_logs.message_media AS m WHERE m.media_id = f.id);
+    UPDATE whatsapp_logs.turns SET payload = NULL WHERE message_id = NEW.id AND payload IS NOT NULL;
+    RETURN NULL;
 END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.erase_reports(before timestamp with time zone)
@@ -727,8 +989,8 @@ BEGIN
     SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, count(*)
     FROM added GROUP BY 1, 2, 3, 4, 5;
 
-    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at, message_type, error_code)
-    SELECT id, status, created_at, message_type, error_code FROM added WHERE whatsapp_logs.is_rare(status);
+    INSERT INTO whatsapp_logs.rare_statuses (message_id, status, created_at, message_type, error_code, send_at)
+    SELECT id, status, created_at, message_type, error_code, send_at FROM added WHERE whatsapp_logs.is_rare(status);
 
     INSERT INTO whatsapp_logs.addresses (address, grams)
     SELECT address, whatsapp_logs.grams(whatsapp_logs.digits(address))
@@ -758,11 +1020,12 @@ BEGIN
 
     MERGE INTO whatsapp_logs.rare_statuses AS r USING after AS a ON r.message_id = a.id
     WHEN MATCHED AND NOT whatsapp_logs.is_rare(a.status) THEN DELETE
-    WHEN MATCHED AND ((r.status, r.message_type) <> (a.status, a.message_type) OR r.error_code IS DISTINCT FROM a.error_code)
-        THEN UPDATE SET status = a.status, message_type = a.message_type, error_code = a.error_code
+    WHEN MATCHED AND ((r.status, r.message_type) <> (a.status, a.message_type) OR r.error_code IS DISTINCT FROM a.error_code
+                      OR r.send_at IS DISTINCT FROM a.send_at)
+        THEN UPDATE SET status = a.status, message_type = a.message_type, error_code = a.error_code, send_at = a.send_at
     WHEN NOT MATCHED AND whatsapp_logs.is_rare(a.status)
-        THEN INSERT (message_id, status, created_at, message_type, error_code)
-             VALUES (a.id, a.status, a.created_at, a.message_type, a.error_code);
+        THEN INSERT (message_id, status, created_at, message_type, error_code, send_at)
+             VALUES (a.id, a.status, a.created_at, a.message_type, a.error_code, a.send_at);
     RETURN NULL;
 END $function$;
 

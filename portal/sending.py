@@ -175,6 +175,8 @@ def confirmed() -> frozenset[str]:
         return rules_of(request.form.getlist("confirmed"))
     except InvalidInput:
         abort(400, "This form is no longer valid. Go back, reload the page and send it again.")
+
+
 def when(draft: Draft) -> str:
     """When a draft leaves, as the office reads it, and as the client does where their clock differs."""
     assert draft.send_at is not None

@@ -148,14 +148,6 @@ def relative(moment: datetime, *, zone: ZoneInfo, now: datetime) -> str:
     return _day_of(local) if local.year == today.year else f"{_day_of(local)} {local.year}"
 
 
-def left(until: datetime, *, now: datetime) -> str:
-    """How much time is left: "3 h 20 min"; empty when none is."""
-    minutes = int((until - now).total_seconds() // 60)
-    if minutes < 0:
-        return ""
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
-
-
 def left_since(since: datetime | None, *, now: datetime) -> str:
     """How long somebody has waited: "12 min", "3 h", "2 days"; empty when nobody does."""
     if since is None:
@@ -192,8 +184,13 @@ def gap(earlier: datetime, later: datetime) -> str:
 
 
 def left(until: datetime, *, now: datetime) -> str:
-    """How long there is still time, rounded down: "3 h 12 min", "12 min", "less than a minute"; whatsapp_logs.js counts it on."""
-    minutes = max(0, int((until - now).total_seconds()) // 60)
+    """How long there is still time, rounded down: "3 h 12 min", "12 min", "less than a minute"; whatsapp_logs.js counts it on.
+
+    Empty when the time is over.
+    """
+    minutes = int((until - now).total_seconds() // 60)
+    if minutes < 0:
+        return ""
     if minutes == 0:
         return "less than a minute"
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
