@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from tests.start.processes import wait_until
-from whatsapp_logs import Config, Draft, Message, Status, StatusReport, Template, WhatsAppService
+from whatsapp_logs import Config, Draft, MediaFile, Message, Status, StatusReport, Template, WhatsAppService
 from whatsapp_logs.gate import OUTCOMES, Action, Outcome, Rule, Verdict
 from whatsapp_logs.message import Inbound, Path, Source
 from whatsapp_logs.twilio.simulator import RENEWAL_REMINDER, Simulator
@@ -406,6 +406,19 @@ def test_fields_are_complete_and_clean(
     assert refused.code == code
 
 
+def test_a_template_with_a_document_does_not_go_without_one(world: World) -> None:
+    template = Template(sid="HX" + "5" * 32, name="policy_document", variables={"1": "Asha"}, media_variable="3")
+    refused = world.service.preview(replace(REMINDER, template=template)).refusal
+    assert refused is not None
+    assert refused.code == "document_missing"
+    pdf = MediaFile(content=b"%PDF-1.7", content_type="application/pdf", filename="policy.pdf")
+    attached = replace(REMINDER, template=template, media=pdf)
+    assert world.service.preview(attached).refusal is None
+    message = world.service.send(attached)
+    world.service.deliver([message.id])
+    assert world.service.message(message.id).error_code != "document_missing"
+
+
 def test_a_template_that_twilio_lacks_is_refused_once_the_catalogue_is_known(
     world: World, catalogue: Callable[..., int]
 ) -> None:
@@ -444,7 +457,7 @@ def test_failed_and_cancelled_messages_are_no_duplicates(world: World) -> None:
 
 
 def test_only_a_cleared_message_is_handed_to_a_gateway() -> None:
-    """By reading the program: `gateway.send` is called with what is cleared alone, whose argument is made by the claims that ask the gate."""
+    """By reading the program: `gateway.send` is called with what is cleared alone, which the claims make that ask the gate."""
     calls = [
         (file.name, function.name, ast.unparse(node))
         for file in File("whatsapp_logs").rglob("*.py")

@@ -426,6 +426,9 @@ def _variables(case: _Case, found: _Found, wanted: Template, known: TemplateFact
         which = ", ".join(f"{{{{{key}}}}} ({names[key]})" if names.get(key) else f"{{{{{key}}}}}" for key in empty)
         text = f"The template's field {which} is empty: the customer would read Twilio's sample instead."
         found.add(case, Rule.VARIABLES, "variables_missing", text, Action.FILL_FIELDS)
+    if (wanted.media_variable or (known and known.media_variable)) and not _has_document(case):
+        text = "The template carries a document, and none is attached: the customer would get Twilio's sample file."
+        found.add(case, Rule.VARIABLES, "document_missing", text, Action.CHANGE_FILE)
     unclean = sorted(key for key, value in given.items() if _UNCLEAN.search(value or ""))
     if unclean:
         which = ", ".join(f"{{{{{key}}}}}" for key in unclean)
@@ -435,6 +438,11 @@ def _variables(case: _Case, found: _Found, wanted: Template, known: TemplateFact
     if foreign:
         which = ", ".join(f"{{{{{key}}}}}" for key in foreign)
         found.add(case, Rule.VARIABLES, "variables_unknown", f"The template has no field {which}.", Action.FILL_FIELDS)
+
+
+def _has_document(case: _Case) -> bool:
+    of_message = case.message is not None and case.message.media_id is not None
+    return bool(case.draft.media or case.draft.media_url or of_message)
 
 
 def _media(case: _Case, found: _Found) -> None:

@@ -24,7 +24,7 @@ NOT_FILLED = frozenset({
     # What the program itself writes of a campaign, in a shape that it reads again; a table's cells are filled by hand below.
     "whatsapp_logs.campaigns.state", "whatsapp_logs.campaigns.columns", "whatsapp_logs.campaigns.mapping",
     "whatsapp_logs.campaigns.forecast", "whatsapp_logs.campaigns.audience", "whatsapp_logs.campaign_recipients.cells",
-    "whatsapp_logs.media.content_type", "whatsapp_logs.conversations.client_id",
+    "whatsapp_logs.media.content_type", "whatsapp_logs.conversations.client_id", "whatsapp_logs.consent_events.client_id",
 })  # fmt: skip
 # Words that decide what a page shows: every second row keeps its own.
 DECIDING = frozenset({
@@ -232,6 +232,12 @@ def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) 
     )
     _write_templates(conn)
     _write_campaigns(conn, ids)
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.consent_events (address, kind, source, wording, recorded_by, happened_at)
+        SELECT 'a', 'opt_in', 'staff', 'a', 'a', now() FROM generate_series(1, 24)
+        """
+    )
     conn.execute("INSERT INTO whatsapp_logs.self_tests (nonce) VALUES ('abc')")
     conn.execute("INSERT INTO whatsapp_logs.refused_calls VALUES (%s, 'a', 'b', 1, now())", (datetime.now(UTC),))
 
