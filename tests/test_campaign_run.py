@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -23,6 +24,7 @@ from tests.campaign_tables import fill_catalogue, people, prepared, set_going
 from tests.service_fixtures import work_until_idle
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService, campaign_run, campaigns, jobs, send
+from whatsapp_logs.errors import NotSent
 from whatsapp_logs.store import alarms, queue, senders
 from whatsapp_logs.store import campaigns as rows
 from whatsapp_logs.store.campaigns import Campaign, Progress
@@ -170,6 +172,63 @@ def test_canceled_the_rest_stands_in_the_log_as_canceled(config: Config, simulat
     jobs.keep_house(service)
     assert len(simulator.messages()) == 150 - canceled
     service.close()
+
+
+def test_a_claim_is_one_runners_alone(fast: WhatsAppService, notice: int) -> None:
+    campaign_id = under_way(fast, 6, notice)
+    now, taken = datetime.now(UTC), []
+    with fast.transaction() as conn:
+        ids = rows.next_due(conn, now=now, limit=6)
+        taken.append(rows.claim(conn, ids[:4], now=now))
+
+        def meet() -> None:
+            with fast.transaction() as other:
+                taken.append(rows.claim(other, ids, now=now))
+
+        rival = threading.Thread(target=meet)
+        rival.start()
+    rival.join()
+    assert [len(each) for each in taken] == [4, 2]
+    assert taken[0].isdisjoint(taken[1])
+    assert known(fast, campaign_id).state == "running"
+
+
+def test_what_is_under_way_keeps_a_campaign_open(fast: WhatsAppService, simulator: Simulator, notice: int) -> None:
+    campaign_id = under_way(fast, 2, notice)
+    claimed = claim_all(fast)
+    with fast.transaction() as conn:
+        campaigns.wake(conn, config=fast.config, now=datetime.now(UTC))
+    assert known(fast, campaign_id).state == "running"
+    busy = [send.Answered(cleared, error=NotSent("Twilio is busy (429).")) for cleared in claimed]
+    send.write_down_together(fast.transaction, busy)
+    fast.run_campaigns()
+    assert known(fast, campaign_id).state == "done"
+    assert set(sent_to(simulator).values()) == {1}
+
+
+def test_what_twilio_gives_back_after_the_cancel_is_canceled_too(fast: WhatsAppService, notice: int) -> None:
+    campaign_id = under_way(fast, 2, notice)
+    claimed = claim_all(fast)
+    assert fast.cancel_campaign(campaign_id, person="ben") == 0
+    busy = [send.Answered(cleared, error=NotSent("Twilio is busy (429).")) for cleared in claimed]
+    send.write_down_together(fast.transaction, busy)
+    jobs.keep_house(fast)
+    assert progress(fast, campaign_id).by_status == {Status.CANCELED: 2}
+
+
+def under_way(service: WhatsAppService, count: int, notice: int) -> int:
+    """A running campaign whose rows are messages."""
+    campaign_id = prepared(service, people(count), notice)
+    set_going(service, campaign_id)
+    with service.transaction() as conn:
+        campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=service.config, limit=1000)
+    return campaign_id
+
+
+def claim_all(service: WhatsAppService) -> Sequence[Any]:
+    with service.transaction() as conn:
+        ids = rows.next_due(conn, now=datetime.now(UTC), limit=1000)
+        return send.claim_together(conn, ids, config=service.config, now=datetime.now(UTC)).cleared
 
 
 def test_a_campaign_canceled_before_it_was_queued_writes_no_message(fast: WhatsAppService, notice: int) -> None:
@@ -396,8 +455,9 @@ def test_fault_11_a_worker_killed_half_way_and_every_recipient_at_most_once(
         with service.transaction() as conn:  # as if a quarter of a minute had passed: the dead one's place is free
             conn.execute("UPDATE whatsapp_logs.senders SET heartbeat_at = now() - interval '16 seconds'")
         worker = worker_process()
-    wait_until(lambda: known(service, campaign_id).state == "done", timeout_s=_PATIENCE_S)
+    wait_until(lambda: is_quiet(service), timeout_s=_PATIENCE_S)
     settle_claims(service)
+    assert known(service, campaign_id).state == "done"
     reached, theirs = progress(service, campaign_id), sent_to(simulator)
     print(f"{kills} kills: {len(theirs)} of {count} at the provider, {reached.unconfirmed} in doubt")
     assert set(theirs.values()) == {1}
@@ -411,12 +471,27 @@ def test_fault_11_a_worker_killed_half_way_and_every_recipient_at_most_once(
 UUID_OF_ANOTHER = UUID(int=7)
 
 
+def is_quiet(service: WhatsAppService) -> bool:
+    """Whether nothing is due, and nobody has claimed anything for some seconds."""
+    with service.transaction() as conn:
+        row = conn.execute(
+            """
+            SELECT NOT EXISTS (SELECT FROM whatsapp_logs.campaign_recipients WHERE due_at IS NOT NULL)
+               AND NOT EXISTS (SELECT FROM whatsapp_logs.campaigns WHERE queued_up_to < recipients)
+               AND NOT EXISTS (SELECT FROM whatsapp_logs.messages WHERE provider_id IS NULL AND claimed_at > now() - interval '3 s')
+            """
+        ).fetchone()
+    return bool(row and row[0])
+
+
 def settle_claims(service: WhatsAppService) -> None:
     """As if two minutes had passed: claims of the dead become unconfirmed and are looked up."""
     with service.transaction() as conn:
         send.rescue(conn, now=datetime.now(UTC) + timedelta(minutes=3))
         conn.execute("UPDATE whatsapp_logs.messages SET unconfirmed_at = now() WHERE unconfirmed_at > now()")
     service.settle_unconfirmed()
+    with service.transaction() as conn:
+        campaigns.settle_ends(conn)
 
 
 def wake(service: WhatsAppService) -> None:

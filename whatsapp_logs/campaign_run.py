@@ -21,7 +21,7 @@ from uuid import uuid4
 from psycopg import Connection
 
 from whatsapp_logs import gate, send, track
-from whatsapp_logs.campaigns import RUNNER, SILENT_S, draft_of, template_of
+from whatsapp_logs.campaigns import RUNNER, SILENT_S, draft_of, settle_ends, template_of
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import NotSent, Unconfirmed
@@ -61,8 +61,7 @@ def run(transactions: Transactions, gateway: Gateway, *, config: Config, slice_s
 
 
 def _go_on_later(conn: Connection[Any], config: Config) -> None:
-    for campaign_id in campaigns.finished(conn):
-        log.info("campaign %s is done", campaign_id)
+    settle_ends(conn)
     now = datetime.now(UTC)
     due = campaigns.earliest(conn)
     sender = senders.get(conn, config.sender)
@@ -172,7 +171,6 @@ class _Slice:
         with self._transactions() as conn:
             due = campaigns.earliest(conn)
             if due is not None and due <= datetime.now(UTC):
-                campaigns.finished(conn)
                 return bool(campaigns.next_due(conn, now=datetime.now(UTC), limit=1))
         return False
 

@@ -524,19 +524,30 @@ def cancel(conn: Connection[Any], campaign_id: int, *, person: str) -> int:
         raise InvalidInput("campaign", "This campaign has ended already.")
     campaigns.change(conn, campaign_id, state="canceled", stopped_by=person, ended_at=datetime.now(UTC))
     stopped = campaigns.drop_due(conn, campaign_id)
-    text = f"{person} canceled the campaign before this message was handed over."
-    track.record(
-        conn,
-        [StatusReport(provider_status="canceled", message_id=id_, error_message=text) for id_ in stopped],
-        source=Source.SEND,
-    )
+    _cancel(conn, [(message_id, person) for message_id in stopped])
     log.info("campaign %s canceled by %s: %s messages not sent", campaign_id, person, len(stopped))
     return len(stopped)
 
 
+def _cancel(conn: Connection[Any], each: Sequence[tuple[int, str | None]]) -> None:
+    text = "{} canceled the campaign before this message was handed over."
+    reports = [
+        StatusReport(provider_status="canceled", message_id=message_id, error_message=text.format(person))
+        for message_id, person in each
+    ]
+    track.record(conn, reports, source=Source.SEND)
+
+
+def settle_ends(conn: Connection[Any]) -> None:
+    """End what is through; what Twilio gave back after its campaign was canceled is canceled too."""
+    _cancel(conn, campaigns.drop_canceled(conn))
+    for campaign_id in campaigns.finished(conn):
+        log.info("campaign %s is done", campaign_id)
+
+
 def wake(conn: Connection[Any], *, config: Config, now: datetime) -> None:
     """Have a runner begin if there is something to do and nobody does it: after a pause, a night, or a worker's death."""
-    campaigns.finished(conn)
+    settle_ends(conn)
     due = campaigns.earliest(conn)
     if due is None or due > now or queue.is_waiting(conn, RUNNER):
         return

@@ -451,13 +451,27 @@ def drop_due(conn: Connection[Any], campaign_id: int) -> list[int]:
     return [row[0] for row in found]
 
 
+def drop_canceled(conn: Connection[Any]) -> list[tuple[int, str | None]]:
+    """Messages that came back to the runner after their campaign was canceled, with who did that; they wait no more."""
+    return conn.execute(
+        """
+        UPDATE whatsapp_logs.campaign_recipients AS r SET due_at = NULL
+        FROM whatsapp_logs.campaigns AS c
+        WHERE c.id = r.campaign_id AND c.state = 'canceled' AND r.due_at IS NOT NULL AND r.message_id IS NOT NULL
+        RETURNING r.message_id, c.stopped_by
+        """
+    ).fetchall()
+
+
 def finished(conn: Connection[Any]) -> list[int]:
-    """End the running campaigns of which nothing is left to queue or to hand over; their ids."""
+    """End the running campaigns of which nothing is left to queue or to hand over, and no answer is awaited; their ids."""
     found = conn.execute(
         """
         UPDATE whatsapp_logs.campaigns AS c SET state = 'done', ended_at = now()
         WHERE c.state = 'running' AND c.queued_up_to >= c.recipients
           AND NOT EXISTS (SELECT FROM whatsapp_logs.campaign_recipients AS r WHERE r.campaign_id = c.id AND r.due_at IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM whatsapp_logs.messages AS m WHERE m.campaign_id = c.id AND m.status = 'queued'
+                          AND m.provider_id IS NULL AND m.unconfirmed_at IS NULL)
         RETURNING c.id
         """
     ).fetchall()
@@ -468,7 +482,7 @@ def earliest(conn: Connection[Any]) -> datetime | None:
     """When the runner has next to do something: the earliest message due, or now for a table that is not all queued yet."""
     row = conn.execute(
         """
-        SELECT min(CASE WHEN c.queued_up_to < c.recipients OR n.due_at IS NULL THEN now() ELSE n.due_at END)
+        SELECT min(CASE WHEN c.queued_up_to < c.recipients THEN now() ELSE n.due_at END)
         FROM whatsapp_logs.campaigns AS c LEFT JOIN LATERAL (
             SELECT r.due_at FROM whatsapp_logs.campaign_recipients AS r
             WHERE r.campaign_id = c.id AND r.due_at IS NOT NULL ORDER BY r.due_at LIMIT 1
