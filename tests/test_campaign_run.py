@@ -20,11 +20,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.campaign_tables import fill_catalogue, people, prepared, set_going
+from tests.campaign_tables import MAPPING, fill_catalogue, people, prepared, set_going
 from tests.service_fixtures import work_until_idle
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService, campaign_run, campaigns, jobs, send
 from whatsapp_logs.errors import NotSent
+from whatsapp_logs.filters import Addressee
 from whatsapp_logs.store import alarms, queue, senders
 from whatsapp_logs.store import campaigns as rows
 from whatsapp_logs.store.campaigns import Campaign, Progress
@@ -290,6 +291,27 @@ def test_no_single_hand_over_takes_a_campaigns_message(
         campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=fast.config, limit=10)
     fast.deliver([message.id for message in fast.page(MessageFilter()).messages])
     assert simulator.messages() == []
+
+
+def test_a_client_that_is_gone_stops_nobody_elses_message(
+    fast: WhatsAppService, simulator: Simulator, notice: int, dsn: str
+) -> None:
+    found = [
+        Addressee(
+            to=f"+155501{n:05d}",
+            client_id=999 if n == 3007 else None,
+            fields={"Client name": "Asha", "Notice": f"{n}."},
+        )
+        for n in range(3000, 3030)
+    ]
+    campaign_id = fast.begin_campaign_with(found, name="Due", source="due", wanted={}, created_by="anna")
+    fast.map_campaign(
+        campaign_id, name="Due", template_id=notice, message_type="general", mapping=MAPPING, person="anna"
+    )
+    set_going(fast, campaign_id)
+    work_until_idle(fast)
+    assert known(fast, campaign_id).state == "done"
+    assert len(simulator.messages()) == 30
 
 
 # --- the provider ---

@@ -24,7 +24,7 @@ from whatsapp_logs import gate, send, track
 from whatsapp_logs.campaigns import RUNNER, SILENT_S, draft_of, settle_ends, template_of
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import NotSent, Unconfirmed
+from whatsapp_logs.errors import InvalidInput, NotSent, Unconfirmed
 from whatsapp_logs.message import Source
 from whatsapp_logs.send import Answered, Transactions
 from whatsapp_logs.store import campaigns, facts, messages, queue, senders
@@ -83,6 +83,7 @@ class _Slice:
         self._failures = sender.failures
         self._resume_at = sender.resume_at
         self._runner = sender.runner
+        self._together = _QUEUED_TOGETHER
         self._said_at = time.monotonic()
 
     def work(self, *, until: float) -> None:
@@ -124,14 +125,30 @@ class _Slice:
             return senders.take(conn, self._config.sender, self._runner, silent_s=SILENT_S) is not None
 
     def _queue_some(self) -> bool:
-        """Make messages of the next thousand rows of a campaign that is not all queued."""
+        """Make messages of the next rows of a campaign that is not all queued.
+
+        A client or policy that the portal has deleted since must not stop all others: fewer and fewer are tried together, until
+        the row is found, and goes out without it.
+        """
+        try:
+            queued = self._queue_together(self._together, with_ids=True)
+        except InvalidInput as error:
+            if self._together == 1:
+                log.warning("a campaign's row goes out without its client and policy: %s", error)
+                return self._queue_together(1, with_ids=False)
+            self._together = max(1, self._together // 4)
+            return True
+        self._together = min(_QUEUED_TOGETHER, self._together * 2)
+        return queued
+
+    def _queue_together(self, limit: int, *, with_ids: bool) -> bool:
         with self._transactions() as conn:
             open_ones = [one for one in campaigns.running(conn) if one.queued_up_to < one.recipients]
             if not open_ones:
                 return False
             campaign = campaigns.get(conn, open_ones[0].id, hold=True)
             if campaign is not None and campaign.state == "running":  # else somebody has paused it in this very moment
-                queue_rows(conn, campaign, config=self._config, limit=_QUEUED_TOGETHER)
+                queue_rows(conn, campaign, config=self._config, limit=limit, with_ids=with_ids)
             return True
 
     def _claim_and_hand_over(self, pool: ThreadPoolExecutor, free: int) -> int:
@@ -236,7 +253,13 @@ class Pace:
 
 
 def queue_rows(
-    conn: Connection[Any], campaign: Campaign, *, config: Config, limit: int, now: datetime | None = None
+    conn: Connection[Any],
+    campaign: Campaign,
+    *,
+    config: Config,
+    limit: int,
+    with_ids: bool = True,
+    now: datetime | None = None,
 ) -> int:
     """Make messages of the campaign's next rows, in a few statements and without jobs; how many rows were looked at.
 
@@ -249,6 +272,8 @@ def queue_rows(
         campaigns.change(conn, campaign.id, queued_up_to=campaign.recipients)
         return 0
     wanted = [row for row in some if row.problem is None and row.address is not None]
+    if not with_ids:
+        wanted = [replace(row, client_id=None, policy_id=None) for row in wanted]
     if wanted:
         _write(conn, campaign, template, wanted, config=config, now=now)
     campaigns.change(conn, campaign.id, queued_up_to=some[-1].position)
