@@ -25,7 +25,6 @@ STILL_USEFUL_DAYS = 7  # so late a reminder is still sent, after an outage or fo
 LOOKED_BACK_DAYS = 60  # what should have been sent longer ago is not even noted
 IN_SIGHT_DAYS = 90  # due dates are noted from so many days before
 _TOGETHER = 100
-_LOCK = 7_423_901_577
 LEFT_OUT = {
     "superseded": "A later rule’s reminder takes its place",
     "passed": "The due date had passed",
@@ -172,8 +171,7 @@ def _of(today: date, limit: int | None, as_if: int | None = None) -> dict[str, A
 
 
 def _claim(conn: Connection[Any], today: date, *, of: str, limit: int | None) -> list[Owed]:
-    """Take the next reminders that are owed: nobody else makes them. Workers take turns, so that none stops before all is made."""
-    conn.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    """Take the next reminders that are owed: nobody else makes them. One order for all workers, so that they cannot deadlock."""
     with conn.cursor(row_factory=class_row(Owed)) as cursor:
         return cursor.execute(
             f"""

@@ -100,6 +100,14 @@ def test_a_time_that_has_passed_or_lies_years_ahead_is_refused_in_words() -> Non
         schedule.moment(date.max, time(23), ZoneInfo("America/New_York"), now=now)
 
 
+def test_a_time_without_a_zone_is_refused(service: WhatsAppService) -> None:
+    naive = datetime(2062, 6, 3, 9)  # noqa: DTZ001 - the mistake
+    with pytest.raises(InvalidInput, match="has no zone"):
+        service.send(Draft(to=TO, body="x", send_at=naive))
+    with pytest.raises(InvalidInput, match="has no zone"):
+        service.send_many([Draft(to=TO, body="x", send_at=naive)])
+
+
 def test_the_recipients_zone_is_the_offices_where_it_can_be_and_else_their_countrys(service: WhatsAppService) -> None:
     in_london = WhatsAppService(replace(service.config, display_timezone="Europe/London"))
     assert in_london.recipient_zone("+447700900222").key == "Europe/London"

@@ -80,7 +80,9 @@ def queue_message(conn: Connection[Any], draft: Draft, *, config: Config, now: d
 
 
 def timed(draft: Draft) -> Draft:
-    """The draft by its way: a single message with a time to come is a scheduled one."""
+    """The draft by its way: a single message with a time to come is scheduled. Raises InvalidInput for a time without a zone."""
+    if draft.send_at is not None and draft.send_at.tzinfo is None:
+        raise InvalidInput("send_at", "The time to send at has no zone: make it with `send_time`, or give it one.")
     return replace(draft, path=Path.SCHEDULED) if draft.send_at is not None and draft.path is Path.SINGLE else draft
 
 

@@ -26,7 +26,7 @@ MOST_PER_ROUTE = len(XSS)
 # These are downloads or pictures of somebody's file: asked for without opening them, and judged by their headers.
 FILES = frozenset({
     "whatsapp_logs.export", "whatsapp_logs.api_export", "whatsapp_logs.document", "whatsapp_machines.document",
-    "policies.document", "renewals.document", "whatsapp_logs.campaign_file", "whatsapp_logs.file",
+    "policies.document", "renewals.document", "whatsapp_logs.campaign_file", "whatsapp_logs.file", "told.export",
 })  # fmt: skip
 HARMLESS = re.compile(r"application/(pdf|octet-stream|vnd\..*)|image/(png|jpeg)|text/(csv|plain)\b.*")
 # What the pages are known to show: a walk that misses one of these walks past what it is about.
@@ -47,6 +47,7 @@ SHOWN = frozenset({
     "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
     "consent_events.wording", "consent_events.source", "consent_events.address",
     "conversations.profile_name", "conversations.address", "conversations.handed_over_to",
+    "renewal_rules.created_by", "renewal_rules.changed_by",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
