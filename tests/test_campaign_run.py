@@ -134,6 +134,23 @@ def test_a_second_runner_does_nothing_while_the_first_gives_signs_of_life(
     assert len(simulator.messages()) == 3
 
 
+def test_a_worker_that_starts_comes_back_to_see_whether_the_runner_has_died(
+    fast: WhatsAppService, simulator: Simulator, notice: int, dsn: str
+) -> None:
+    campaign_id = prepared(fast, people(3), notice)
+    set_going(fast, campaign_id)
+    with fast.transaction() as conn:
+        assert senders.take(conn, fast.config.sender, UUID_OF_ANOTHER, silent_s=15) is not None
+        conn.execute("DELETE FROM whatsapp_logs.procrastinate_jobs")  # the dead one's
+        campaigns.wake(conn, config=fast.config, now=datetime.now(UTC))
+    with psycopg.connect(dsn) as conn:
+        (at,) = conn.execute(
+            "SELECT scheduled_at FROM whatsapp_logs.procrastinate_jobs WHERE status = 'todo'"
+        ).fetchone() or (None,)
+        assert at is not None
+        assert timedelta(seconds=5) < at - datetime.now(UTC) <= timedelta(seconds=15)
+
+
 # --- stopping and going on ---
 
 

@@ -546,7 +546,7 @@ def settle_ends(conn: Connection[Any]) -> None:
 
 
 def wake(conn: Connection[Any], *, config: Config, now: datetime) -> None:
-    """Have a runner begin if there is something to do and nobody does it: after a pause, a night, or a worker's death."""
+    """Have a runner begin if there is something to do and nobody does it: after a night, or a worker's death."""
     settle_ends(conn)
     due = campaigns.earliest(conn)
     if due is None or due > now or queue.is_waiting(conn, RUNNER):
@@ -554,7 +554,11 @@ def wake(conn: Connection[Any], *, config: Config, now: datetime) -> None:
     sender = senders.get(conn, config.sender)
     if sender is not None and sender.resume_at is not None and sender.resume_at > now:
         return
-    if not senders.has_runner(conn, config.sender, silent_s=SILENT_S):
+    if senders.has_runner(conn, config.sender, silent_s=SILENT_S):
+        queue.defer(
+            conn, RUNNER, at=now + timedelta(seconds=SILENT_S)
+        )  # should it have died just now, somebody comes back
+    else:
         queue.defer(conn, RUNNER)
 
 
