@@ -37,9 +37,11 @@ def meant(text: str) -> str | None:
     plain = unicodedata.normalize("NFKC", text).strip().strip("*.)# \ufe0f\u20e3")
     if len(plain) == 1 and plain in "0123456789":
         return plain
-    words = set(re.findall(r"[^\W_]+|[👍🙏]", plain.casefold()))
+    words = re.findall(r"[^\W_]+|[👍🙏]", plain.casefold())
     if not words or len(words) > _MOST_WORDS:
         return None
+    if words[0].startswith("thank") and "?" not in plain and "person" not in map(_MEANING.get, words):
+        return "thanks"  # "thank you, the document has arrived" asks for none
     found = {_MEANING.get(word) for word in words}
     return next((name for name in _ORDER if name in found), None)
 

@@ -68,6 +68,8 @@ def _start_all(place: Place, ports: Ports, supervisor: Supervisor, server: Serve
     supervisor.add(Child("worker", [*python, "whatsapp_logs", "worker"], env))
     supervisor.add(Child("web", web_command(ports), env))
     _await_page(supervisor, ports)
+    if place.is_demo:
+        supervisor.complete(Child("customers", [*python, "portal.start.customers"], env))
     supervisor.started()
     if server:
         supervisor.check_often(_keeps_up(server))

@@ -253,6 +253,8 @@ def test_memory_of_another_version_is_no_error() -> None:
         ("1", "1"), (" 2. ", "2"), ("3)", "3"), ("1️⃣", "1"), ("１", "1"), ("12", None), ("Hi!", "menu"), ("", None),
         ("policies", "policies"), ("Thanks", "thanks"), ("👍", "thanks"), ("MOT-26-001", None), ("24 March 1980", None),
         ("BS1 0AA", None), ("talk about my policy document", "person"), ("²", "2"),
+        ("Thank you, the document has arrived", "thanks"), ("Thanks, but where is my document?", "documents"),
+        ("thank you, I still want to talk to somebody", "person"),
     ],
 )  # fmt: skip
 def test_what_a_text_means(text: str, means: str | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.start.processes import alive, command_of, data_folder, descendants, wait_until, working_below
 
@@ -113,6 +115,14 @@ def test_it_starts_with_nothing_set_and_says_where_as_whom_and_how_to_stop(start
     for role in ("administrator", "agent", "compliance", "viewer"):
         assert role in portal.said
     assert stat.S_IMODE((data_dir / "secrets.json").stat().st_mode) == 0o600
+    phones = re.search(r"Customers' phones:\s+(http://\S+)", portal.said)
+    assert phones
+
+    def talked() -> bool:
+        written = requests.get(f"{phones[1]}/_simulator/messages", timeout=5).json()
+        return {"inbound", "outbound-api"} <= {message["direction"] for message in written}
+
+    wait_until(talked)  # customers have written, and the bot has answered
     portal.end()
 
 
