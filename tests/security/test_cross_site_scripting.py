@@ -46,8 +46,7 @@ SHOWN = frozenset({
     "campaigns.asked_by", "campaign_recipients.cells", "campaign_recipients.address", "campaign_recipients.reason",
     "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
     "consent_events.wording", "consent_events.source", "consent_events.address",
-    "conversations.profile_name", "conversations.address", "conversations.handed_over_to",
-    "renewal_rules.created_by", "renewal_rules.changed_by",
+    "conversations.profile_name", "conversations.address", "conversations.handed_over_to", "renewal_rules.created_by",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
