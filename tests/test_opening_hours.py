@@ -13,7 +13,7 @@ from whatsapp_logs.opening_hours import in_words, is_open, read
 from whatsapp_logs.records import load
 
 LONDON = ZoneInfo("Europe/London")
-ENV = {"DATABASE_URL": "postgresql://x", "SECRET_KEY": "a secret key for tests only"}
+ENV = {"DATABASE_URL": "postgresql://127.0.0.1/x", "SECRET_KEY": "a secret key for tests only"}
 
 
 @pytest.mark.parametrize(
