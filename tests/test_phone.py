@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import phonenumbers
 import pytest
 
 from whatsapp_logs import phone
@@ -65,3 +68,22 @@ def test_a_search_without_enough_digits_says_so(typed: str) -> None:
 def test_a_masked_number_shows_its_last_four_digits_only() -> None:
     assert phone.masked("+447700900123") == "•••• 0123"
     assert phone.masked("123") == "••••"
+
+
+def test_what_is_taken_as_it_stands_is_what_reading_it_through_makes_of_it() -> None:
+    """E.164 is not read through, for its cost; random digits behind every country's code tell whether that changes anything."""
+    chance, codes = random.Random(5), list(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+    for _ in range(8000):
+        text = f"+{chance.choice(codes)}{''.join(chance.choices('0123456789', k=chance.randint(4, 12)))}"
+        try:
+            number = phonenumbers.parse(text, "GB")
+            reason = phonenumbers.is_possible_number_with_reason(number)
+            is_possible = reason == phonenumbers.ValidationResult.IS_POSSIBLE
+            address = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if is_possible else None
+        except phonenumbers.NumberParseException:
+            address = None
+        if address is None:
+            with pytest.raises(InvalidPhone):
+                phone.to_address(text, region="GB")
+        else:
+            assert phone.to_address(text, region="GB") == address
