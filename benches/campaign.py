@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from benches.measure import Line, interleaved
 from benches.place import Place
@@ -18,7 +19,10 @@ from whatsapp_logs import Config, Draft, Template, WhatsAppService
 from whatsapp_logs.message import Path
 
 MESSAGES = 10_000
-_COLUMNS = "id, recipient, sender, body, message_type, created_by, request_key, client_id, policy_id"
+_COLUMNS = (
+    "id, recipient, sender, body, message_type, created_by, request_key, client_id, policy_id, template_sid, template_name,"
+    " variables, path"
+)
 
 
 def measure(place: Place) -> Iterator[Line]:
@@ -60,6 +64,10 @@ def _copy(conn: psycopg.Connection[Any], drafts: list[Draft], sender: str) -> No
                     draft.request_key,
                     draft.client_id,
                     draft.policy_id,
+                    draft.template.sid if draft.template else None,
+                    draft.template.name if draft.template else None,
+                    Jsonb(draft.template.variables) if draft.template else None,
+                    draft.path.value,
                 )
             )
     conn.rollback()
