@@ -108,8 +108,9 @@ BREAKAGES = (
     ),
     Breakage(
         11, "the claim is committed after the hand-over", SEND,
-        "        _hand_over(transactions, gateway, message, outgoing)\n",
-        "            _hand_over(transactions, gateway, message, outgoing)\n", "tests/test_send.py::*fault_11_*",
+        "        if cleared is not None:\n            _hand_over(transactions, gateway, cleared)\n",
+        "            if cleared is not None:\n                _hand_over(transactions, gateway, cleared)\n",
+        "tests/test_send.py::*fault_11_*",
     ),
     Breakage(
         11, "a claim whose worker died is forgotten", SEND,
@@ -118,8 +119,8 @@ BREAKAGES = (
     ),
     Breakage(
         12, "a connection is held while Twilio is waited for", SEND,
-        "        _hand_over(transactions, gateway, message, outgoing)\n",
-        "            _hand_over(transactions, gateway, message, outgoing)\n",
+        "        if cleared is not None:\n            _hand_over(transactions, gateway, cleared)\n",
+        "            if cleared is not None:\n                _hand_over(transactions, gateway, cleared)\n",
         "tests/faults/test_provider_away.py::*fault_12_a_twilio*",
     ),
     Breakage(
@@ -178,7 +179,8 @@ BREAKAGES = (
     ),
     Breakage(
         19, "a claim takes what is claimed already", "whatsapp_logs/store/handover.py",
-        "AND status = 'queued' AND claimed_at IS NULL AND provider_id IS NULL", "AND status = 'queued' AND provider_id IS NULL",
+        "AND claimed_at IS NULL AND provider_id IS NULL\n          AND campaign_id IS NULL",
+        "AND provider_id IS NULL\n          AND campaign_id IS NULL",
         "tests/test_send.py::*fault_19_*", tries=3,
     ),
     Breakage(
