@@ -29,7 +29,7 @@ _MEANING = {
 }
 # Asked in this order: "talk to a person about my policy document" is for a person, "my policy document" for the document.
 _ORDER = ("person", "documents", "renewals", "policies", "help", "thanks", "menu")
-_MOST_WORDS = 12  # a longer text is a letter, and no command
+_MOST_WORDS = 12  # different ones; a longer text is a letter, and no command
 
 
 def meant(text: str) -> str | None:
@@ -38,7 +38,7 @@ def meant(text: str) -> str | None:
     if len(plain) == 1 and plain in "0123456789":
         return plain
     words = re.findall(r"[^\W_]+|[👍🙏]", plain.casefold())
-    if not words or len(words) > _MOST_WORDS:
+    if not words or len(set(words)) > _MOST_WORDS:
         return None
     if words[0].startswith("thank") and "?" not in plain and "person" not in map(_MEANING.get, words):
         return "thanks"  # "thank you, the document has arrived" asks for none

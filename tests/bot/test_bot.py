@@ -254,6 +254,7 @@ def test_memory_of_another_version_is_no_error() -> None:
         ("policies", "policies"), ("Thanks", "thanks"), ("👍", "thanks"), ("MOT-26-001", None), ("24 March 1980", None),
         ("BS1 0AA", None), ("talk about my policy document", "person"), ("²", "2"),
         ("Thank you, the document has arrived", "thanks"), ("Thanks, but where is my document?", "documents"),
+        ("I would like to talk to a person about the damage to my car", "person"),
         ("thank you, I still want to talk to somebody", "person"),
     ],
 )  # fmt: skip
