@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,6 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(long_date)
     app.add_template_filter(short_date)
     app.add_template_filter(moment)
-    app.add_template_filter(time_left)
 
 
 def money(amount: Decimal, currency: str, *, cents: bool = True) -> str:
@@ -42,12 +41,6 @@ def moment(at: datetime) -> str:
     person = g.get("person")
     here = at.astimezone(ZoneInfo(person.timezone if person else current_app.config["PORTAL"].timezone))
     return f"{short_date(here)}, {here:%H:%M}"
-
-
-def time_left(until: datetime) -> str:
-    """3 h 12 min, from now on."""
-    minutes = max(0, int((until - datetime.now(UTC)).total_seconds() // 60))
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def days_away(day: date, today: date) -> str:

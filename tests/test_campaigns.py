@@ -15,6 +15,7 @@ from tests.campaign_tables import MAPPING, NOTICE, fill_catalogue, people, prepa
 from tests.service_fixtures import work_until_idle
 from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService, campaigns
 from whatsapp_logs.campaign_files import Table
+from whatsapp_logs.catalogue import filled
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
 from whatsapp_logs.filters import Addressee
 from whatsapp_logs.message import Path, Template
@@ -246,7 +247,7 @@ def test_what_the_check_foretells_is_what_happens(
                 Draft(
                     to=number,
                     path=chance.choice(PATHS),
-                    body=campaigns.render(NOTICE.body, {"1": "Asha", "2": words}),
+                    body=filled(NOTICE.body, {"1": "Asha", "2": words}),
                     template=Template(sid=NOTICE.sid, name="general_notice", variables={"1": "Asha", "2": words}),
                 )
             )

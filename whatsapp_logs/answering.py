@@ -19,7 +19,7 @@ from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import GENERAL, POLICY_DOCUMENT, Draft, Path, Template
 from whatsapp_logs.records import Records
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import conversations, messages, queue
+from whatsapp_logs.store import consent_events, conversations, messages, queue
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _take(
             said = bot.reply(heard, bot.Memory.from_json(held.bot), records, manners=bot.Manners(), now=now)
             conversations.remember(conn, held.id, said.memory.as_json(), client_id=held.client_id)
         return "stopped"
-    if conversations.has_opted_out(conn, held.address):
+    if consent_events.has_opted_out(conn, held.address):
         return _for_staff(conn, held, turn, outcome="stopped", reason="stopped")
     if is_with_staff(held, config, now=now):
         return _for_staff(conn, held, turn, outcome="for_staff", reason=held.handed_over_reason or "asked")

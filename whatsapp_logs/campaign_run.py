@@ -22,6 +22,7 @@ from psycopg import Connection
 
 from whatsapp_logs import gate, send, track
 from whatsapp_logs.campaigns import RUNNER, SILENT_S, draft_of, settle_ends, template_of
+from whatsapp_logs.catalogue import Version
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, NotSent, Unconfirmed
@@ -283,7 +284,7 @@ def queue_rows(
 def _write(
     conn: Connection[Any],
     campaign: Campaign,
-    template: campaigns.TemplateVersion,
+    template: Version,
     rows: Sequence[campaigns.Recipient],
     *,
     config: Config,

@@ -18,12 +18,13 @@ from psycopg import Connection
 
 from whatsapp_logs import gate, phone, track
 from whatsapp_logs.campaign_files import Table
+from whatsapp_logs.catalogue import Version
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
 from whatsapp_logs.filters import Addressee
-from whatsapp_logs.message import GENERAL, MESSAGE_TYPES, Draft, Message, Path, Source, StatusReport, Template
-from whatsapp_logs.store import campaigns, facts, queue, senders
-from whatsapp_logs.store.campaigns import Campaign, Progress, Recipient, TemplateVersion
+from whatsapp_logs.message import GENERAL, MESSAGE_TYPES, Draft, Message, Path, Source, StatusReport
+from whatsapp_logs.store import campaigns, facts, queue, senders, templates
+from whatsapp_logs.store.campaigns import Campaign, Progress, Recipient
 from whatsapp_logs.twilio.error_codes import explain
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ KEPT_FOR = timedelta(days=90)  # so long a table is kept once its campaign has e
 MAX_NAME = 100
 LATER, AFTER_FIX = "later", "after_fix"
 _AT_ONCE = 1000  # rows of one statement of a check
-_PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,16})\s*\}\}")
 _SHORTENED = re.compile(
     r"\d(?:[.,]\d+)?E\+?\d+", re.IGNORECASE
 )  # what Excel makes of a number in a narrow column, and saves
@@ -65,7 +65,7 @@ class Told:
     """All that a campaign's page tells. `resume_at` is until when the whole sender waits; `same` sent this very table today."""
 
     campaign: Campaign
-    template: TemplateVersion | None
+    template: Version | None
     progress: Progress
     failures: tuple[Failure, ...] = ()
     retries: tuple[Campaign, ...] = ()
@@ -191,7 +191,7 @@ def map_columns(
 ) -> None:
     """Say which template goes out and what its fields are filled with. Raises InvalidInput for a field without a meaning."""
     campaign = _draft(conn, campaign_id)
-    template = campaigns.template(conn, template_id)
+    template = templates.version(conn, template_id)
     if template is None or template.approval != "approved":
         raise InvalidInput("template", "Choose a template that WhatsApp has approved.")
     if template.media_variable:
@@ -207,14 +207,14 @@ def map_columns(
         raise InvalidInput("to", "Choose the column that holds the phone number.")
     fields = {}
     for field in template.fields:
-        given = mapping.get("fields", {}).get(field["key"], {})
+        given = mapping.get("fields", {}).get(field.key, {})
         text = " ".join(str(given.get("text", "")).split())
         if isinstance(given.get("column"), int) and 0 <= given["column"] < width:
-            fields[field["key"]] = {"column": given["column"]}
+            fields[field.key] = {"column": given["column"]}
         elif text:
-            fields[field["key"]] = {"text": text[:1000]}
+            fields[field.key] = {"text": text[:1000]}
         else:
-            raise InvalidInput(f"field-{field['key']}", f"Choose what “{field['name']}” is filled with.")
+            raise InvalidInput(f"field-{field.key}", f"Choose what “{field.name}” is filled with.")
     campaigns.change(
         conn,
         campaign_id,
@@ -231,7 +231,7 @@ def map_columns(
 # --- what each row becomes ---
 
 
-def draft_of(campaign: Campaign, template: TemplateVersion, row: Recipient) -> Draft:
+def draft_of(campaign: Campaign, template: Version, row: Recipient) -> Draft:
     """The message that a row would be."""
     cells, mapping = row.cells, campaign.mapping
 
@@ -245,8 +245,8 @@ def draft_of(campaign: Campaign, template: TemplateVersion, row: Recipient) -> D
     return Draft(
         to=cell(mapping["to"]),
         message_type=campaign.message_type,
-        body=render(template.body, variables),
-        template=Template(sid=template.content_sid, name=template.name, variables=variables),
+        body=template.text(variables),
+        template=template.with_values(variables),
         client_id=row.client_id,
         policy_id=row.policy_id,
         created_by=campaign.released_by or campaign.changed_by,
@@ -255,11 +255,6 @@ def draft_of(campaign: Campaign, template: TemplateVersion, row: Recipient) -> D
         path=Path.CAMPAIGN,
         campaign_id=campaign.id,
     )
-
-
-def render(body: str, variables: Mapping[str, str]) -> str:
-    """The template's words as the customer reads them."""
-    return _PLACEHOLDER.sub(lambda match: variables.get(match[1], match[0]), body)
 
 
 def check(conn: Connection[Any], campaign_id: int, *, config: Config, now: datetime | None = None) -> dict[str, Any]:
@@ -283,7 +278,7 @@ def check(conn: Connection[Any], campaign_id: int, *, config: Config, now: datet
 class _Outlook:
     """What the rows looked at so far come to, and what of them counts for the later ones."""
 
-    def __init__(self, *, config: Config, template: TemplateVersion, room: int | None) -> None:
+    def __init__(self, *, config: Config, template: Version, room: int | None) -> None:
         self.config, self.template, self.room = config, template, room
         self.seen: dict[tuple[str, str], int] = {}  # address and text → the first row with them
         self.per_address: Counter[str] = Counter()
@@ -351,7 +346,7 @@ class _Outlook:
 def _look_at(
     conn: Connection[Any],
     campaign: Campaign,
-    template: TemplateVersion,
+    template: Version,
     rows: Sequence[Recipient],
     outlook: _Outlook,
     *,
@@ -650,9 +645,9 @@ def known(conn: Connection[Any], campaign_id: int) -> Campaign:
     return _there(campaigns.get(conn, campaign_id))
 
 
-def template_of(conn: Connection[Any], campaign: Campaign) -> TemplateVersion | None:
+def template_of(conn: Connection[Any], campaign: Campaign) -> Version | None:
     """The campaign's template, once one is chosen."""
-    return None if campaign.template_version_id is None else campaigns.template(conn, campaign.template_version_id)
+    return None if campaign.template_version_id is None else templates.version(conn, campaign.template_version_id)
 
 
 def _held(conn: Connection[Any], campaign_id: int) -> Campaign:
@@ -672,7 +667,7 @@ def _draft(conn: Connection[Any], campaign_id: int) -> Campaign:
     return campaign
 
 
-def _template(conn: Connection[Any], campaign: Campaign) -> TemplateVersion:
+def _template(conn: Connection[Any], campaign: Campaign) -> Version:
     template = template_of(conn, campaign) if campaign.is_mapped else None
     if template is None:
         raise InvalidInput("campaign", "Choose a template and what its fields are filled with first.")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from whatsapp_logs.message import Template
+
 TEXT, MEDIA, QUICK_REPLY = "twilio/text", "twilio/media", "twilio/quick-reply"
 DOCUMENT = "document"  # what the field is called that takes a document's link
 
@@ -134,6 +136,16 @@ class Version:
         """Changes with what it says; tells whether somebody else has changed a draft meanwhile."""
         said = (self.id, self.body, self.media_url, self.actions, self.variables, self.category)
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    @property
+    def is_of_words_alone(self) -> bool:
+        """Whether a person or a campaign may send it with nothing but its fields: no document, no one-time password."""
+        return self.media_variable is None and self.category != "AUTHENTICATION"
+
+    def with_values(self, values: Mapping[str, str]) -> Template:
+        """The template as a message carries it."""
+        assert self.content_sid is not None, "only what Twilio has is sent"
+        return Template(sid=self.content_sid, name=self.name, variables=values)
 
     def text(self, values: Mapping[str, str] | None = None) -> str:
         """The words as the recipient reads them; without values, with the samples."""

@@ -17,7 +17,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.message import Draft, MediaFile, Message, Path, Status
 from whatsapp_logs.records import Records, load
-from whatsapp_logs.store import catalogue, contacts, conversations, media, messages, queue, sent_files
+from whatsapp_logs.store import consent_events, contacts, conversations, media, messages, queue, sent_files
 from whatsapp_logs.store.pool import Database
 
 WAITING_SHOWN = 100
@@ -44,7 +44,7 @@ class Listed:
     waiting: list[Conversation]
     others: list[Conversation]
     last: dict[int, Message]
-    windows: dict[int, datetime]
+    windows: dict[int, datetime | None]
     older: Cursor | None
 
 
@@ -84,6 +84,7 @@ class Desk:
 
     def listed(self, *, before: Cursor | None = None, limit: int = 30) -> Listed:
         """A page of conversations. Who waits stands on the first page only."""
+        now = datetime.now(UTC)
         with self._database.reading() as conn:
             waiting = [] if before else conversations.waiting(conn, limit=WAITING_SHOWN)
             found = conversations.page(conn, before=before, limit=limit + 1)
@@ -93,7 +94,7 @@ class Desk:
                 waiting=waiting,
                 others=others,
                 last=conversations.last_words(conn, shown) if shown else {},
-                windows={one.id: one.last_inbound_at + gate.WINDOW for one in shown},
+                windows={one.id: gate.window_until(one.last_inbound_at, now=now) for one in shown},
                 older=Cursor(others[-1].last_inbound_at, others[-1].id) if len(found) > limit else None,
             )
 
@@ -118,15 +119,14 @@ class Desk:
             for file in sent_files.of_messages(conn, [one.id for one in shown if one.direction == "inbound"]):
                 files.setdefault(file.message_id, []).append(file)
             last = contacts.last_inbound_at(conn, held.address, our_number=self._config.sender)
-            until = None if last is None else last + gate.WINDOW
             return Chat(
                 conversation=held,
                 messages=shown,
                 files=files,
                 older=Cursor(shown[0].created_at, shown[0].id) if len(found) > limit else None,
-                window_until=until if until is not None and until > now else None,
+                window_until=gate.window_until(last, now=now),
                 is_with_staff=answering.is_with_staff(held, self._config, now=now),
-                has_opted_out=conversations.has_opted_out(conn, held.address),
+                has_opted_out=consent_events.has_opted_out(conn, held.address),
             )
 
     def file(self, message_id: int, place: int) -> MediaFile:
@@ -135,11 +135,6 @@ class Desk:
             kept = sent_files.get(conn, message_id, place)
             content = media.get(conn, kept.media_id) if kept and kept.media_id else None
             return _found(content, "This file is not in the log.")
-
-    def templates(self) -> list[catalogue.Sendable]:
-        """Approved templates of words alone: what may be sent when the window is closed."""
-        with self._database.reading() as conn:
-            return catalogue.sendable(conn)
 
     # --- staff ---
 

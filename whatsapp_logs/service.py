@@ -367,11 +367,6 @@ class WhatsAppService:
         with self.database.reading() as conn:
             return campaign_rows.results(conn, campaign, after=after, limit=limit, only_problems=only_problems)
 
-    def campaign_templates(self) -> list[campaign_rows.TemplateVersion]:
-        """The approved templates that a campaign may send."""
-        with self.database.reading() as conn:
-            return [one for one in campaign_rows.templates(conn) if not one.media_variable]
-
     def begin_campaign(self, table: Table, *, name: str, source: str, created_by: str) -> int:
         """A new draft with an uploaded table; its id."""
         with self.transaction() as conn:
@@ -557,6 +552,10 @@ class WhatsAppService:
         """What may be sent with at any time: the newest approved version of each template."""
         with self.database.reading() as conn:
             return template_rows.usable(conn, name=name, language=language)
+
+    def templates_of_words(self) -> list[Version]:
+        """Those of them that a campaign, or a person answering, fills in and sends."""
+        return [one for one in self.usable_templates() if one.is_of_words_alone]
 
     def save_template(
         self, wanted: Wanted, *, person: str, template_id: int | None = None, seen: str | None = None

@@ -90,7 +90,7 @@ def test_the_story_of_a_customer(say: Say, visit: Visit, simulator: Simulator, d
     row.locator("a").click()
     expect(page.locator(".wl-talk li .wl-document")).to_contain_text("11.pdf")
     expect(page.locator(".wl-talk-state")).to_contain_text("Waits for a person")
-    expect(page.locator(".wl-talk-left")).to_contain_text("Free answers for 23 h 59 min")
+    expect(page.locator(".wl-talk-left")).to_contain_text("Free answers for 23 h 58 min")
     assert ASHA[1:] not in page.url
     box = page.get_by_label("Your answer")
     box.fill("Good morning Asha, it is")

@@ -90,12 +90,12 @@ def test_within_the_window_words_go_out_as_they_are_written(
     gated: Office, agent: Browser, client_id: int, writes: Callable[[str], None]
 ) -> None:
     page = agent.get(f"/clients/{client_id}").text
-    assert "has written to us" not in page
+    assert "Free text reaches this customer" not in page
     assert "approved notice, which arrives at any time" in page
     writes("When does my cover end?")
     page = agent.get(f"/clients/{client_id}").text
-    assert "bare words arrive until" in page
-    assert "23 h 5" in page
+    assert "Free text reaches this customer" in page
+    assert "for another <span data-wl-left>23 h 5" in page
     agent.submit(f"/clients/{client_id}", f"/clients/{client_id}/message", body="On Sunday.", how="bare")
     message = gated.newest()
     assert (message.body, message.template_sid, message.status) == ("On Sunday.", None, Status.QUEUED)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.service_fixtures import Person, make_portal
 from tests.web.twilio_calls import Twilio, inbound_form, sid
-from whatsapp_logs import Config, MediaFile, WhatsAppService
+from whatsapp_logs import Config, Draft, MediaFile, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter, Act
 from whatsapp_logs.bot_words import REASONS
 from whatsapp_logs.message import Inbound, Path
@@ -64,7 +64,7 @@ def test_who_waits_longest_stands_on_top_and_others_below(
     html = agent.get(LIST).text
     assert re.findall(r'id="wl-talk-(\d+)"', html) == [str(third), str(first), str(second)]
     assert "Waits 3 h" in html
-    assert "23 h 59 min left" in html
+    assert "23 h 58 min left" in html  # a minute before the provider closes it, as the gate does
     assert "Waiting for a person" in html
 
 
@@ -385,3 +385,19 @@ def test_an_erased_conversation_says_so(hear: Hear, agent: Person, service: What
 
 def test_every_reason_is_a_phrase() -> None:
     assert all(text and not text.endswith(".") for text in REASONS.values())
+
+
+def test_the_box_closes_when_the_gate_does_and_not_a_minute_later(
+    hear: Hear, service: WhatsAppService, dsn: str
+) -> None:
+    """The gate takes the window for closed a minute early, as the provider's clock decides: the page has to say the same."""
+    strict = WhatsAppService(replace(service.config, gate_off=frozenset({"quiet_hours"})))
+    id_ = hear("Hi")
+    for seconds, is_open in ((24 * 3600 - 90, True), (24 * 3600 - 30, False)):
+        with psycopg.connect(dsn) as conn:
+            conn.execute(
+                "UPDATE whatsapp_logs.contacts SET last_inbound_at = now() - make_interval(secs => %s)", [seconds]
+            )
+        verdict = strict.preview(Draft(to=NUMBER, body="Yes", path=Path.REPLY))
+        assert (strict.desk.chat(id_).window_until is not None, verdict.refusal is None) == (is_open, is_open)
+    strict.close()

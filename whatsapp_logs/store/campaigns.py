@@ -112,21 +112,6 @@ class Result(Recipient):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateVersion:
-    """An approved template as a campaign uses it. `fields` are its placeholders in order, each with its name and its sample."""
-
-    id: int
-    content_sid: str
-    name: str
-    language: str
-    body: str
-    category: str
-    approval: str
-    media_variable: str | None
-    fields: list[dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a campaign is. `to_queue` rows are not messages yet; `waiting` messages are not handed over yet."""
 
@@ -580,38 +565,6 @@ def results(
             ORDER BY r.position LIMIT %(limit)s
             """.encode(),  # noqa: S608 - words of ours; values are parameters
             {"id": campaign.id, "upload": campaign.upload, "after": after, "limit": limit},
-        ).fetchall()
-
-
-# --- templates ---
-
-
-def templates(conn: Connection[Any]) -> list[TemplateVersion]:
-    """The newest approved version of each template in use."""
-    return _templates(
-        conn,
-        """
-        v.id IN (SELECT DISTINCT ON (w.template_id) w.id FROM whatsapp_logs.template_versions AS w
-                 WHERE w.approval = 'approved' AND w.content_sid IS NOT NULL ORDER BY w.template_id, w.version DESC)
-        AND t.archived_at IS NULL""",
-    )
-
-
-def template(conn: Connection[Any], version_id: int) -> TemplateVersion | None:
-    """The template version of that id."""
-    found = _templates(conn, "v.id = %(id)s AND v.content_sid IS NOT NULL", id=version_id)
-    return found[0] if found else None
-
-
-def _templates(conn: Connection[Any], condition: str, **parameters: Any) -> list[TemplateVersion]:
-    with conn.cursor(row_factory=class_row(TemplateVersion)) as cursor:
-        return cursor.execute(
-            f"""
-            SELECT v.id, v.content_sid, t.name, t.language, v.body, v.category, v.approval, v.media_variable, v.variables AS fields
-            FROM whatsapp_logs.template_versions AS v JOIN whatsapp_logs.templates AS t ON t.id = v.template_id
-            WHERE {condition} ORDER BY t.name, t.language, v.version
-            """.encode(),  # noqa: S608 - words of ours; values are parameters
-            parameters,
         ).fetchall()
 
 

@@ -56,6 +56,18 @@ def insert_from_refusals(conn: Connection[Any], told: Sequence[tuple[str | None,
     )
 
 
+def has_opted_out(conn: Connection[Any], address: str) -> bool:
+    """Whether the customer's last word about all messages was that they want none."""
+    row = conn.execute(
+        """
+        SELECT kind = 'opt_out' FROM whatsapp_logs.consent_events
+        WHERE address = %(address)s AND scope = 'all' ORDER BY happened_at DESC, id DESC LIMIT 1
+        """,
+        {"address": address},
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def of_address(conn: Connection[Any], address: str, *, limit: int = 100) -> list[ConsentEvent]:
     """One address's lines, the latest first."""
     return _rows(

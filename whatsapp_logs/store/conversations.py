@@ -188,18 +188,6 @@ def overlooked(conn: Connection[Any], *, before: datetime, limit: int) -> list[i
     return [row[0] for row in rows]
 
 
-def has_opted_out(conn: Connection[Any], address: str) -> bool:
-    """Whether the customer's last word about all messages was that they want none."""
-    row = conn.execute(
-        """
-        SELECT kind = 'opt_out' FROM whatsapp_logs.consent_events
-        WHERE address = %(address)s AND scope = 'all' ORDER BY happened_at DESC, id DESC LIMIT 1
-        """,
-        {"address": address},
-    ).fetchone()
-    return bool(row and row[0])
-
-
 def waiting(conn: Connection[Any], *, limit: int) -> list[Conversation]:
     """Who waits for a person, the longest first."""
     return _rows(conn, "WHERE waiting_since IS NOT NULL ORDER BY waiting_since, id LIMIT %(limit)s", {"limit": limit})

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from whatsapp_logs import campaigns
 from whatsapp_logs.campaigns import Told
+from whatsapp_logs.catalogue import Version
 from whatsapp_logs.message import Status
-from whatsapp_logs.store.campaigns import Campaign, Recipient, Result, TemplateVersion
+from whatsapp_logs.store.campaigns import Campaign, Recipient, Result
 from whatsapp_logs.twilio.error_codes import explain
 from whatsapp_logs.web import format
 
@@ -92,15 +92,15 @@ def result(row: Result) -> RowWords:
     return RowWords(format.ICONS[status], format.status_label(status), row.error_code or "", text, tone)
 
 
-def example(campaign: Campaign, template: TemplateVersion, mapping: Mapping[str, Any], row: Recipient) -> str:
+def example(campaign: Campaign, template: Version, mapping: Mapping[str, Any], row: Recipient) -> str:
     """A row's message as its customer would read it; what is not filled in yet shows as the field's name."""
-    names = {field["key"]: f"[{field['name']}]" for field in template.fields}
+    names = {field.key: f"[{field.name}]" for field in template.fields}
     values = dict(names)
     for key, given in mapping.get("fields", {}).items():
         place = given.get("column")
         text = row.cells[place] if isinstance(place, int) and place < len(row.cells) else given.get("text", "")
         values[key] = " ".join(str(text).split()) or names.get(key, "")
-    return campaigns.render(template.body, values)
+    return template.text(values)
 
 
 def duration(seconds: float) -> str:

@@ -10,11 +10,12 @@ from flask import Blueprint, Response, redirect, render_template, request, strea
 from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs import campaign_files, campaigns
+from whatsapp_logs.catalogue import Version
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
 from whatsapp_logs.filters import Audience
 from whatsapp_logs.message import MESSAGE_TYPES
 from whatsapp_logs.rights import Right
-from whatsapp_logs.store.campaigns import Campaign, Result, TemplateVersion
+from whatsapp_logs.store.campaigns import Campaign, Result
 from whatsapp_logs.web import campaign_words, current, looks
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.notices import leave_notice, take_notice
@@ -337,7 +338,7 @@ def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None
     if not campaign.is_draft:
         leave_notice("This campaign is no draft any more: it cannot be changed.", tone="bad")
         return redirect(url_for(".campaign", campaign_id=campaign_id), 303)
-    choices = current.service().campaign_templates()
+    choices = current.service().templates_of_words()
     wanted = (typed or request.args).get("template", "")
     chosen_id = _chosen(wanted) if wanted else campaign.template_version_id
     template = next((one for one in choices if one.id == chosen_id), None)
@@ -361,15 +362,15 @@ def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None
     )
 
 
-def _meant(campaign: Campaign, template: TemplateVersion | None) -> dict[str, Any]:
+def _meant(campaign: Campaign, template: Version | None) -> dict[str, Any]:
     """The meaning that is kept; where there is none, columns that sound like the template's fields."""
     mapping: dict[str, Any] = {"to": campaign.mapping.get("to", 0), "fields": dict(campaign.mapping.get("fields", {}))}
     same = template is not None and template.id == campaign.template_version_id
     for field in template.fields if template is not None else ():
-        if same and field["key"] in mapping["fields"]:
+        if same and field.key in mapping["fields"]:
             continue
-        place = campaigns.guess_field(field["name"], campaign.columns)
-        mapping["fields"][field["key"]] = {} if place is None or place == mapping["to"] else {"column": place}
+        place = campaigns.guess_field(field.name, campaign.columns)
+        mapping["fields"][field.key] = {} if place is None or place == mapping["to"] else {"column": place}
     return mapping
 
 

@@ -14,13 +14,13 @@ from werkzeug.wrappers import Response as BaseResponse
 from whatsapp_logs import gate
 from whatsapp_logs.access_log import Act
 from whatsapp_logs.bot_words import REASONS
+from whatsapp_logs.catalogue import Version
 from whatsapp_logs.conversation import Conversation
 from whatsapp_logs.desk import Chat
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor
-from whatsapp_logs.message import Draft, Message, Status, Template
+from whatsapp_logs.message import Draft, Message, Status
 from whatsapp_logs.rights import Right
-from whatsapp_logs.store.catalogue import Sendable
 from whatsapp_logs.web import current, format, looks, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.file_names import content_disposition
@@ -114,17 +114,15 @@ def reply(conversation_id: int) -> BaseResponse | tuple[str, int]:
 def reply_by_template(conversation_id: int) -> BaseResponse | tuple[str, int]:
     """Answer with an approved template: WhatsApp delivers it at any time."""
     wanted = request.form.get("template", "")
-    chosen = next((one for one in current.service().desk.templates() if str(one.id) == wanted), None)
+    chosen = next((one for one in current.service().templates_of_words() if str(one.id) == wanted), None)
     if chosen is None:
         return _refused(conversation_id, "This template cannot be sent any more. Choose another.", body="")
-    typed = {one["key"]: " ".join(request.form.get(f"field_{one['key']}", "").split()) for one in chosen.fields}
+    typed = {one.key: " ".join(request.form.get(f"field_{one.key}", "").split()) for one in chosen.fields}
     if any(not value or len(value) > _MAX_FIELD for value in typed.values()):
         text = f"Fill in every field of the template, each with up to {_MAX_FIELD} characters."
         return _refused(conversation_id, text, body="", typed=typed, chosen=chosen)
-    template = Template(sid=chosen.content_sid, name=chosen.name, variables=typed)
-    return _send(
-        conversation_id, Draft(to="", body=chosen.filled(typed), template=template), body="", typed=typed, chosen=chosen
-    )
+    draft = Draft(to="", body=chosen.text(typed), template=chosen.with_values(typed))
+    return _send(conversation_id, draft, body="", typed=typed, chosen=chosen)
 
 
 @requires(Right.SEND)
@@ -201,7 +199,7 @@ def _page(
     refused: str | None = None,
     body: str = "",
     typed: Mapping[str, str] | None = None,
-    chosen: Sendable | None = None,
+    chosen: Version | None = None,
 ) -> str:
     may_send = viewer().may(Right.SEND) and not chat.conversation.is_erased
     needs_template = may_send and chat.window_until is None and not chat.has_opted_out
@@ -212,7 +210,7 @@ def _page(
         body=body,
         typed_fields=typed or {},
         chosen=chosen,
-        templates=current.service().desk.templates() if needs_template else [],
+        templates=current.service().templates_of_words() if needs_template else [],
         request_key=secrets.token_urlsafe(18),
         may_send=may_send,
         needs_template=needs_template,
@@ -251,7 +249,7 @@ def _clients(found: list[Conversation]) -> dict[int, tuple[str | None, str]]:
 def _fingerprint(chat: Chat, now: datetime) -> str:
     seen = [(one.id, one.updated_at) for one in chat.messages]
     files = [(one.message_id, one.place, one.state) for some in chat.files.values() for one in some]
-    window = format.left(chat.window_until, now=now) if chat.window_until else ""
+    window = format.left(chat.window_until, now=now)
     waits = format.left_since(chat.conversation.waiting_since, now=now)
     return _digest(
         seen, files, chat.conversation.updated_at, window, waits, chat.is_with_staff, words.Words(viewer()).zone.key

@@ -183,11 +183,13 @@ def gap(earlier: datetime, later: datetime) -> str:
     return f"{seconds // 86400} days"
 
 
-def left(until: datetime, *, now: datetime) -> str:
+def left(until: datetime | None, *, now: datetime) -> str:
     """How long there is still time, rounded down: "3 h 12 min", "12 min", "less than a minute"; whatsapp_logs.js counts it on.
 
-    Empty when the time is over.
+    Empty when the time is over, or there is none.
     """
+    if until is None:
+        return ""
     minutes = int((until - now).total_seconds() // 60)
     if minutes < 0:
         return ""
