@@ -11,7 +11,9 @@ import pytest
 from tests.service_fixtures import Person
 from tests.web.reading import words
 from whatsapp_logs import Draft, MediaFile, Message, MessageFilter, Source, StatusReport
+from whatsapp_logs.campaign_files import Table
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
+from whatsapp_logs.message import Inbound
 
 Log = Callable[..., Message]
 TEXT, NUMBER = "Strictly between us", "+447700900123"
@@ -142,6 +144,32 @@ def test_a_person_is_erased_on_request_after_a_question(service, logged: Log, ad
     assert "text, document and number are gone" in page
     assert "Read" in page
     assert "Erased" in words(admin.get("/whatsapp_logs"))
+
+
+def test_what_is_kept_of_a_number_beside_its_messages_goes_with_the_last_of_them(service, logged: Log, dsn):
+    logged("read", to=NUMBER, body=TEXT, client_id=7)
+    inbound = Inbound(
+        provider_id="SM" + "e" * 32, sender=NUMBER, recipient="+15550100100", body=TEXT, profile_name="Strictly Asha"
+    )
+    service.receive(inbound)
+    table = Table(("Number", "Words"), ((NUMBER, TEXT), ("+447700900456", "Somebody else")))
+    service.begin_campaign(table, name="Notice", source="notice.csv", created_by="anna")
+    with psycopg.connect(dsn) as conn:  # as a check of the table leaves it
+        conn.execute("UPDATE whatsapp_logs.campaign_recipients SET address = cells ->> 0")
+    assert everything(dsn).count(NUMBER) > 5
+    service.erase_client("7", reason="Request", person="anna")
+    kept = everything(dsn)
+    assert (NUMBER in kept, TEXT in kept, "Strictly Asha" in kept) == (False, False, False)
+    assert "Somebody else" in kept
+
+
+def test_that_somebody_asked_us_to_stop_outlives_their_erasure(service, logged: Log):
+    logged("read", to=NUMBER, body=TEXT, client_id=7)
+    service.receive(Inbound(provider_id="SM" + "e" * 32, sender=NUMBER, recipient="+15550100100", body="STOP"))
+    service.erase_client("7", reason="Request", person="anna")
+    refused = service.preview(Draft(to=NUMBER, body="Hello")).refusal
+    assert refused is not None
+    assert refused.code == "opted_out"
 
 
 def test_what_is_held_is_erased_by_no_request(service, logged: Log):
