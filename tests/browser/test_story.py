@@ -107,9 +107,11 @@ def open_policy(page: Page, client: str) -> None:
 
 
 def open_log(page: Page) -> Locator:
-    """The log's first row."""
+    """The log's first row, when it is there: before that the new page may be a document without a body."""
     page.get_by_role("navigation").get_by_role("link", name="WhatsApp Logs").click()
-    return page.locator("#wl-list [data-wl-row]").first
+    row = page.locator("#wl-list [data-wl-row]").first
+    expect(row).to_be_visible()
+    return row
 
 
 def top_status(row: Locator, status: str) -> None:
