@@ -444,8 +444,7 @@ CREATE TABLE whatsapp_logs.rare_statuses (
     message_type text NOT NULL,
     error_code text,
     send_at timestamp with time zone,
-    CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id),
-    CONSTRAINT rare_statuses_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id) ON DELETE CASCADE
+    CONSTRAINT rare_statuses_pkey PRIMARY KEY (message_id)
 );
 CREATE INDEX rare_statuses_coming ON whatsapp_logs.rare_statuses USING btree (send_at, message_id) WHERE (status = 'scheduled'::whatsapp_logs.status);
     -- A page of what is coming, soonest first; which of it is overdue.
@@ -977,6 +976,7 @@ BEGIN
     INSERT INTO whatsapp_logs.count_deltas (day, direction, channel, message_type, status, n)
     SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, -count(*)
     FROM removed GROUP BY 1, 2, 3, 4, 5;
+    DELETE FROM whatsapp_logs.rare_statuses AS r USING removed AS gone WHERE r.message_id = gone.id;
     RETURN NULL;
 END $function$;
 

@@ -161,6 +161,19 @@ def test_the_side_list_holds_exactly_what_is_not_delivered_or_read(log: WhatsApp
     assert aside == rows
 
 
+def test_who_deletes_a_message_by_hand_leaves_nothing_of_it_in_the_side_list_and_the_counts(
+    service: WhatsAppService, dsn: str
+) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO whatsapp_logs.messages (recipient) SELECT '+44770090000' || n FROM generate_series(0, 5) AS n"
+        )
+        conn.execute("DELETE FROM whatsapp_logs.messages WHERE recipient < '+447700900004'")
+        left = conn.execute("SELECT message_id FROM whatsapp_logs.rare_statuses ORDER BY 1").fetchall()
+        assert left == conn.execute("SELECT id FROM whatsapp_logs.messages ORDER BY 1").fetchall() != []
+    assert service.status_counts() == {Status.QUEUED: 2}
+
+
 def test_deleting_a_client_keeps_the_messages(service: WhatsAppService, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         row = conn.execute(

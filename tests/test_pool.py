@@ -40,7 +40,11 @@ def test_a_lock_that_is_not_given_says_so(config: Config, dsn: str) -> None:
             "UPDATE whatsapp_logs.messages SET body = 'x'; INSERT INTO whatsapp_logs.no_such_table VALUES (1)",
             "UndefinedTable",
         ),
-        ("INSERT INTO whatsapp_logs.rare_statuses VALUES (9, 'sent', now(), 'general')", "ForeignKeyViolation"),
+        (
+            "INSERT INTO whatsapp_logs.status_events (message_id, provider_status, source, happened_at)"
+            " VALUES (9, 'sent', 'send', now())",
+            "ForeignKeyViolation",
+        ),
     ],
     ids=["unique", "too large for an index", "no such table", "no such message"],
 )

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
 
 from whatsapp_logs.store.text import storable_json
 
 _LOOKED_AT = 50  # of a recipient's latest messages: more in a day is beyond every limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(NamedTuple):
     """Of one draft, by its `place`: the recipient's last word, their consent, and what they were sent within the day.
 
     `opted_out_at` is when they asked us to stop, if that holds; `marketing` is opt_in, opt_out, or None where nothing was said.
@@ -56,7 +55,7 @@ def of_drafts(
     """By `place`. Each draft: place, recipient, body, template_sid, variables, media_sha256 (hex) or media_id, media_url,
     message_type; of a message that waits already also its id and `timed`: later ones that left before its set time count too.
     """
-    with conn.cursor(row_factory=class_row(Facts)) as cursor:
+    with conn.cursor(row_factory=args_row(Facts)) as cursor:
         rows = cursor.execute(
             """
             SELECT d.place, c.last_inbound_at, c.last_initiated_at,

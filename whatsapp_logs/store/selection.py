@@ -24,6 +24,11 @@ _NEAR_ROWS = 20_000
 COUNT_LIMIT = 10_000  # of messages that stand together in an index
 # Those of several numbers lie anywhere in the table: where it is not in memory, ten thousand of them are ten thousand reads.
 SCATTERED_COUNT_LIMIT = 500
+# All that a filter may ask of a message; `*` would have PostgreSQL make up a row of every column for each that it looks at.
+_ASKED = (
+    "m.id, m.created_at, m.direction, m.recipient, m.sender, m.status, m.message_type, m.client_id, m.policy_id, m.campaign_id,"
+    " m.error_code, m.failed_at"
+)
 _ADDRESSES = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
 # A number's digits stand together; those of a user id may have letters between them.
 _HOLDS = "(m.{a} LIKE {p} OR (NOT m.{a} ^@ '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
@@ -105,10 +110,10 @@ class Selection:
         if not (self.is_scattered and self.is_common):
             return [(merged, parameters)]
         near = sql.SQL(
-            "SELECT m.created_at, m.id FROM (SELECT * FROM whatsapp_logs.messages AS m WHERE true{place}"
+            "SELECT m.created_at, m.id FROM (SELECT {columns} FROM whatsapp_logs.messages AS m WHERE true{place}"
             " ORDER BY m.created_at {order}, m.id {order} LIMIT {rows}) AS m"
             " WHERE {where} ORDER BY m.created_at {order}, m.id {order} LIMIT %(limit)s OFFSET %(offset)s"
-        ).format(place=place, order=order, rows=_NEAR_ROWS, where=self.where)
+        ).format(columns=sql.SQL(_ASKED), place=place, order=order, rows=_NEAR_ROWS, where=self.where)
         return [(near, parameters), (merged, parameters)]
 
     def _walks(self, walk: Any) -> list[sql.Composed]:
