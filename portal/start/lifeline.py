@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -29,8 +30,14 @@ def end_with_parent(sig: signal.Signals) -> Callable[[], None]:
 
 
 def end_with_parent_now(sig: signal.Signals) -> None:
-    """Have the kernel send `sig` to this very process when its parent ends."""
+    """Have the kernel send `sig` to this very process when its parent ends; at once where that has happened already.
+
+    The parent is the one that `multiprocessing` knows: loading may take seconds, in which it can be killed.
+    """
     _prctl()(PR_SET_PDEATHSIG, int(sig))
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os.kill(os.getpid(), sig)
 
 
 def _prctl() -> Callable[[int, int], object]:

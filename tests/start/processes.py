@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# How long a test waits for what is going to happen: on a machine that stands still for a while, and never where all is well.
+PATIENCE_S = 60.0
+
 
 @contextlib.contextmanager
 def data_folder() -> Iterator[Path]:
@@ -51,7 +54,7 @@ def working_below(folder: Path) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = PATIENCE_S) -> None:
     """Return as soon as `condition()` is true; fail when it is not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
