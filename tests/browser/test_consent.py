@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_watch_pages import violations
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, Draft, StatusReport, WhatsAppService
@@ -68,5 +68,5 @@ def test_who_asked_us_to_stop_gets_nothing_until_they_write_start(
     expect(page.get_by_text("The gate goes by it from now on.")).to_be_visible()
     expect(page.locator("tbody tr").first).to_contain_text("advertising")
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert width_of(page) <= 390
     assert violations(page) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_log_page import violations
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from tests.spreadsheet import read_csv, read_xlsx
 from whatsapp_logs import Draft, WhatsAppService
@@ -45,7 +45,7 @@ def test_the_menu_stays_open_while_the_list_changes_and_says_how_many_there_are_
     page.keyboard.press("Tab")
     expect(page.locator("#wl-export-csv")).to_be_focused()
     service.send(Draft(to="+447700900199", body="The newest"))
-    expect(page.locator(".wl-menu")).to_contain_text("All 4 messages", timeout=3000)
+    expect(page.locator(".wl-menu")).to_contain_text("All 4 messages")
     expect(page.locator("#wl-export-csv")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator(".wl-menu")).to_be_hidden()
@@ -79,4 +79,4 @@ def test_the_menu_fits_a_narrow_screen(service, visit: Visit, width):
     assert menu
     assert menu["x"] >= 0
     assert menu["x"] + menu["width"] <= width
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert width_of(page) <= width

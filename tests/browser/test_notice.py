@@ -12,6 +12,7 @@ from werkzeug.serving import make_server
 from portal import database, demo
 from portal.app import create_app
 from portal.config import PortalConfig
+from tests.browser_fixtures import PATIENCE_MS
 from whatsapp_logs import MessageFilter, WhatsAppService
 
 pytestmark = pytest.mark.browser
@@ -41,7 +42,7 @@ def open_client(browser: Browser, portal: str) -> Iterator[Callable[..., Page]]:
 
     def open_page(*, scripts: bool) -> Page:
         context = browser.new_context(base_url=portal, java_script_enabled=scripts)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said.text))

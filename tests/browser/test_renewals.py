@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from portal import database, reminders
 from tests.browser import portal_app
-from tests.browser.test_watch_pages import violations
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from whatsapp_logs import WhatsAppService
 from whatsapp_logs.twilio.simulator import Simulator
@@ -142,4 +142,4 @@ def test_the_pages_are_accessible_and_narrow_without_loss(visit: Visit, dark: bo
         for fold in page.locator("main summary").all()[:3]:
             fold.click()
         assert violations(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") == 390, path
+        assert width_of(page) == 390, path

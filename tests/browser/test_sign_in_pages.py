@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from portal import database, demo, invitations, people
 from portal.app import create_app
 from portal.config import PortalConfig
+from tests.browser.looks import violations, width_of
+from tests.browser_fixtures import PATIENCE_MS
 from whatsapp_logs import WhatsAppService
 
 pytestmark = pytest.mark.browser
-AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 NEW = "otter kettle violin"
 
 
@@ -61,7 +61,7 @@ def open_page(browser: Browser, portal: str) -> Iterator[Callable[..., Page]]:
             color_scheme="dark" if dark else "light",
             java_script_enabled=scripts,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on(
@@ -137,8 +137,7 @@ def test_an_administrator_makes_a_role_and_says_what_it_may(
     page.get_by_role("button", name="Delete claims desk").click()
     expect(page.get_by_role("status")).to_contain_text("The role claims desk is deleted.")
     if scripts:
-        found = Axe().run(page, options={"runOnly": {"type": "tag", "values": AXE_TAGS}}).response["violations"]
-        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+        assert violations(page) == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -148,9 +147,8 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
     page, looked_at = open_page(width=390, dark=dark), []
 
     def look(name: str) -> None:
-        found = Axe().run(page, options={"runOnly": {"type": "tag", "values": AXE_TAGS}}).response["violations"]
-        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == [], name
-        assert page.evaluate("document.documentElement.scrollWidth") == 390, name
+        assert violations(page) == [], name
+        assert width_of(page) == 390, name
         looked_at.append(name)
 
     page.goto(link)

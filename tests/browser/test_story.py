@@ -8,15 +8,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.start.processes import data_folder
+from tests.browser.looks import settled
+from tests.browser_fixtures import PATIENCE_MS
+from tests.start.processes import PATIENCE_S, data_folder, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -51,7 +53,16 @@ class Portal:
         self.address, self.phones = (f"http://127.0.0.1:{ports[name]}" for name in ("web", "simulator"))
 
     def simulate(self, **settings: object) -> None:
-        requests.post(f"{self.phones}/_simulator/settings", json=settings, timeout=5).raise_for_status()
+        requests.post(f"{self.phones}/_simulator/settings", json=settings, timeout=PATIENCE_S).raise_for_status()
+
+    def release(self) -> None:
+        """Let the callbacks go that `simulate(hold=True)` keeps."""
+        requests.post(f"{self.phones}/_simulator/release", timeout=PATIENCE_S).raise_for_status()
+
+    def written(self) -> list[dict[str, Any]]:
+        """All messages at the simulated Twilio."""
+        messages: list[dict[str, Any]] = requests.get(f"{self.phones}/_simulator/messages", timeout=PATIENCE_S).json()
+        return messages
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,7 @@ def portal() -> Iterator[Portal]:
             yield Portal(data_dir, process)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def sign_in(browser: Browser, portal: Portal) -> Iterator[Callable[[str], Page]]
 
     def open_portal(username: str) -> Page:
         context = browser.new_context(base_url=portal.address, viewport={"width": 1440, "height": 900})
-        context.set_default_timeout(8000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
@@ -107,15 +118,15 @@ def open_policy(page: Page, client: str) -> None:
 
 
 def open_log(page: Page) -> Locator:
-    """The log's first row, when it is there: before that the new page may be a document without a body."""
+    """The log's first row, when it and the script that opens it are there."""
     page.get_by_role("navigation").get_by_role("link", name="WhatsApp Logs").click()
-    row = page.locator("#wl-list [data-wl-row]").first
+    row = settled(page).locator("#wl-list [data-wl-row]").first
     expect(row).to_be_visible()
     return row
 
 
 def top_status(row: Locator, status: str) -> None:
-    expect(row).to_have_attribute("data-wl-row", re.compile(f"^{status} "), timeout=20_000)
+    expect(row).to_have_attribute("data-wl-row", re.compile(f"^{status} "))
 
 
 def test_an_agent_sends_a_policy_and_watches_it_being_read(portal: Portal, sign_in: Callable[[str], Page]) -> None:
@@ -127,10 +138,12 @@ def test_an_agent_sends_a_policy_and_watches_it_being_read(portal: Portal, sign_
     document = page.request.get(address)
     assert document.body().startswith(b"%PDF")
 
+    portal.simulate(hold=True)  # else it may have been read before anybody looks
     page.get_by_role("button", name="Send document").click()
     expect(page.get_by_text("Queued for Peter Novák")).to_be_visible()
     row = open_log(page)
     page.evaluate(WATCH)
+    portal.release()
     page.evaluate("() => { window.name = 'the same page'; window.scrollTo(0, 120); }")
     button = page.get_by_role("button", name="Refresh all statuses")
     button.focus()
@@ -161,8 +174,7 @@ def test_an_agent_sends_a_policy_and_watches_it_being_read(portal: Portal, sign_
     expect(details.get_by_role("link", name="Peter Novák").first).to_be_visible()
     sid = re.search(r"[SM]M[0-9a-f]{32}", details.inner_text())
     assert sid
-    theirs = requests.get(f"{portal.phones}/_simulator/messages", timeout=5).json()
-    assert any(message["sid"] == sid[0] and message["status"] == "read" for message in theirs)
+    assert any(message["sid"] == sid[0] and message["status"] == "read" for message in portal.written())
 
 
 def test_a_renewal_reminder_carries_an_uploaded_document(
@@ -201,7 +213,7 @@ def test_refresh_all_repairs_what_lost_callbacks_left_behind(portal: Portal, sig
     page.get_by_role("button", name="Send document").click()
     row = open_log(page)
     top_status(row, "sending")
-    _wait_until_read_at_twilio(portal, "7700900105")
+    wait_until(lambda: any(one["to"].endswith("7700900105") and one["status"] == "read" for one in portal.written()))
     top_status(row, "sending")
     page.get_by_role("button", name="Refresh all statuses").click()
     top_status(row, "read")
@@ -216,13 +228,3 @@ def test_who_may_only_read_finds_nothing_to_press(username: str, sign_in: Callab
     if username == "vera.viewer":
         expect(row).to_contain_text("••••")
         assert "+44" not in page.locator("#wl-list").inner_text()
-
-
-def _wait_until_read_at_twilio(portal: Portal, recipient: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        messages = requests.get(f"{portal.phones}/_simulator/messages", timeout=5).json()
-        if any(message["to"].endswith(recipient) and message["status"] == "read" for message in messages):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the customer has not read the message")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from flask import Flask, render_template_string
 from playwright.sync_api import Route, expect
 
-from tests.browser.test_watch_pages import violations
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from tests.service_fixtures import make_portal
 from tests.test_templates import WANTED, approved, saved
@@ -74,14 +75,14 @@ def test_a_template_is_written_mended_submitted_approved_used_and_paused(
     (version,) = service.template_versions(1)
     simulator.approve_template(version.content_sid or "")
     service.synchronise_templates()
-    expect(page.locator(".wl-now")).to_contain_text("Approved", timeout=10_000)
-    assert page.url.endswith(f"{LIST}/1")
+    expect(page.locator(".wl-now")).to_contain_text("Approved")
+    expect(page).to_have_url(re.compile(f"{LIST}/1$"))
 
     # Sent with, and seen with its version.
     template = service.template("claim_received", {"1": "Ben", "2": "CL-7"})
     sent = service.send(Draft(to="+447700900123", body="Hello Ben", template=template))
     page.goto(f"/whatsapp_logs/messages/{sent.id}")
-    expect(page.locator(".wl-now")).to_contain_text("Read", timeout=10_000)
+    expect(page.locator(".wl-now")).to_contain_text("Read")
     page.get_by_role("link", name="claim_received, version 1").click()
     page.locator(".wl-sections").get_by_role("link", name="Templates").click()
     row = page.get_by_role("row", name="claim_received")
@@ -121,14 +122,17 @@ def test_without_javascript_a_template_is_written_too(visit: Visit, service: Wha
 
 
 def test_what_is_typed_while_the_server_answers_is_not_taken_back(visit: Visit) -> None:
-    page = visit("administrator", f"{LIST}/new")
+    page = visit("administrator", f"{LIST}/new", clock_stands=True)
     held: list[Route] = []
     page.route("**/templates/preview", lambda route: held.append(route))
     body = page.get_by_label("Text with")
+    body.press_sequentially("Hello {{1}}, we have received")
     with page.expect_request("**/templates/preview"):
-        body.press_sequentially("Hello {{1}}, we have received")
-    page.keyboard.type(" your claim")  # before the next pause, after which the form is asked for again
-    held[0].continue_()
+        page.clock.run_for(300)  # a pause in the typing, after which the form is asked for
+    page.keyboard.type(" your claim")  # before the next pause
+    with page.expect_response("**/templates/preview"):
+        held[0].continue_()
+    page.clock.run_for(100)  # in which the answer is put in, and the form not asked for again
     expect(page.get_by_role("group", name="Field 1")).to_be_visible()
     expect(body).to_have_value("Hello {{1}}, we have received your claim")
     expect(body).to_be_focused()
@@ -147,10 +151,14 @@ def test_the_countdown_of_the_window_runs_and_ends_by_itself(
     page = visit("agent", "/write")
     expect(page.locator("[data-wl-left]")).to_have_text("2 h 10 min")
     assert violations(page) == []
-    written(timedelta(hours=23, minutes=58, seconds=56))
-    page.goto("/write")
-    expect(page.locator("[data-wl-left]")).to_have_text("less than a minute")
-    expect(page.locator(".wl-window")).to_contain_text("from now on only approved templates", timeout=8_000)
+    written(timedelta(hours=23, minutes=58, seconds=1))
+    page = visit("agent", "/write", clock_stands=True)
+    left, window = page.locator("[data-wl-left]"), page.locator(".wl-window")
+    page.clock.run_for(1000)
+    expect(left).to_have_text("less than a minute")
+    expect(window).not_to_contain_text("from now on only approved templates")
+    page.clock.run_for(61_000)
+    expect(window).to_contain_text("from now on only approved templates")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -162,7 +170,7 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
         if press:
             page.get_by_role("button", name=press).click()
         assert violations(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
+        assert width_of(page) == 360, path
 
     look()
     look("/new")

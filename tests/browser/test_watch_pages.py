@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from whatsapp_logs import WhatsAppService
 from whatsapp_logs.twilio.simulator import Simulator
 
 pytestmark = pytest.mark.browser
 
-_AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-def violations(page: Page) -> list[str]:
-    result = Axe().run(page, options={"runOnly": {"type": "tag", "values": _AXE_TAGS}})
-    return [f"{found['id']}: {found['nodes'][0]['html'][:200]}" for found in result.response["violations"]]
-
 
 def test_the_callback_is_tested_in_place(worker: None, visit: Visit) -> None:
     page = visit("administrator", "/whatsapp_logs/health")
     page.get_by_role("button", name="Test the callback").click()
-    expect(page.locator("#wl-self-test li")).to_have_count(5, timeout=10_000)
+    expect(page.locator("#wl-self-test li")).to_have_count(5)
     expect(page.locator("#wl-self-test .wl-bad")).to_have_count(0)
-    assert page.url.endswith("/health")
+    expect(page).to_have_url(re.compile("/health$"))
 
 
 def test_a_reconciliation_is_watched_until_it_has_finished(simulator: Simulator, worker: None, visit: Visit) -> None:
@@ -37,7 +31,7 @@ def test_a_reconciliation_is_watched_until_it_has_finished(simulator: Simulator,
     today = datetime.now(UTC).date()
     page.get_by_label("Day").fill(today.isoformat())
     page.get_by_role("button", name="Reconcile this day").click()
-    expect(page.locator("h1")).to_have_text(f"Reconciled {today.day} {today:%b}: 1 at Twilio, 0 here", timeout=10_000)
+    expect(page.locator("h1")).to_have_text(f"Reconciled {today.day} {today:%b}: 1 at Twilio, 0 here")
     expect(page.locator("#wl-reconciliation li")).to_contain_text("Imported, and marked as found at Twilio.")
 
 
@@ -52,10 +46,10 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
     for path in ("health", "reconciliations", f"reconciliations/{run.id}", ""):
         page = visit("administrator", f"/whatsapp_logs/{path}".rstrip("/"), width=360, dark=dark)
         assert violations(page) == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
+        assert width_of(page) == 360, path
 
 
 def test_without_javascript_everything_works(worker: None, visit: Visit) -> None:
     page = visit("administrator", "/whatsapp_logs/health", java_script_enabled=False)
     page.get_by_role("button", name="Test the callback").click()
-    expect(page.locator("#wl-self-test li")).to_have_count(5, timeout=10_000)
+    expect(page.locator("#wl-self-test li")).to_have_count(5)

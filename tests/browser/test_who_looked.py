@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_watch_pages import violations
+from tests.browser.looks import violations, width_of
 from tests.browser_fixtures import Visit
 from whatsapp_logs import Draft, WhatsAppService
 
@@ -40,7 +40,7 @@ def test_a_token_is_made_on_a_phone_and_ended(visit: Visit) -> None:
     expect(page.locator("#wl-token")).to_contain_text("wlt_")
     page.get_by_role("button", name="End it").click()
     expect(page.locator(".wl-notice")).to_contain_text("The token has ended")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390
 
 
 def test_a_customer_is_erased_after_a_question(visit: Visit, message_id: int, work) -> None:
@@ -60,4 +60,4 @@ def test_axe_finds_nothing(visit: Visit, message_id: int, path: str, dark: bool)
     page = visit("administrator", f"/whatsapp_logs/messages/{message_id}", width=390, dark=dark)
     page.goto(path)
     assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390

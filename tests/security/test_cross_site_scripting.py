@@ -12,6 +12,7 @@ from flask import url_for
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from werkzeug.routing import Rule
 
+from tests.browser_fixtures import PATIENCE_MS
 from tests.portal.conftest import COOKIE
 from tests.security import filling
 from tests.security.payloads import MARK, PRODUCT, XSS
@@ -133,7 +134,7 @@ def walker(target: Target, messages: list[int], browser: Browser) -> Iterator[Wa
     """An administrator's browser, which has complained of nothing when the test ends."""
     with listening(target.app) as address:
         context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
-        context.set_default_timeout(5000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_cookies([{"name": COOKIE, "value": target.cookies["anna.admin"], "url": address}])
         walker = Walker(context, address)
         yield walker
