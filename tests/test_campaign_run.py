@@ -7,10 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ import psycopg
 import pytest
 
 from tests.campaign_tables import MAPPING, fill_catalogue, people, prepared, set_going
+from tests.faults.test_provider_away import Slow
 from tests.service_fixtures import work_until_idle
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService, campaign_run, campaigns, jobs, send
@@ -29,6 +29,7 @@ from whatsapp_logs.filters import Addressee
 from whatsapp_logs.store import alarms, queue, senders
 from whatsapp_logs.store import campaigns as rows
 from whatsapp_logs.store.campaigns import Campaign, Progress
+from whatsapp_logs.twilio.gateway import TwilioGateway
 from whatsapp_logs.twilio.simulator import Simulator
 
 _PATIENCE_S = 60
@@ -68,6 +69,21 @@ def at_work(service: WhatsAppService) -> Iterator[threading.Thread]:
     thread.start()
     yield thread
     thread.join()
+
+
+def halting(config: Config, *, after: int) -> tuple[WhatsAppService, Callable[[], AbstractContextManager[None]]]:
+    """A service whose Twilio takes so many messages and then keeps the next ones waiting, and what is done meanwhile."""
+    slow = Slow(TwilioGateway(config), after=after)
+
+    @contextmanager
+    def halfway() -> Iterator[None]:
+        try:
+            wait_until(lambda: slow.waiting > 0)
+            yield
+        finally:
+            slow.answer.set()
+
+    return WhatsAppService(config, gateway=slow), halfway
 
 
 # --- rate ---
@@ -155,11 +171,10 @@ def test_a_worker_that_starts_comes_back_to_see_whether_the_runner_has_died(
 
 
 def test_paused_nothing_more_leaves_and_resumed_all_of_it(config: Config, simulator: Simulator, notice: int) -> None:
-    service = WhatsAppService(replace(config, sender_rate=50))
+    service, halfway = halting(replace(config, sender_rate=FAST), after=30)
     campaign_id = prepared(service, people(150), notice)
     set_going(service, campaign_id)
-    with at_work(service):
-        wait_until(lambda: len(simulator.messages()) >= 30)
+    with at_work(service), halfway():
         service.pause_campaign(campaign_id, person="ben")
     stopped_at = len(simulator.messages())
     assert known(service, campaign_id).state == "paused"
@@ -175,11 +190,10 @@ def test_paused_nothing_more_leaves_and_resumed_all_of_it(config: Config, simula
 
 
 def test_canceled_the_rest_stands_in_the_log_as_canceled(config: Config, simulator: Simulator, notice: int) -> None:
-    service = WhatsAppService(replace(config, sender_rate=50))
+    service, halfway = halting(replace(config, sender_rate=FAST), after=30)
     campaign_id = prepared(service, people(150), notice)
     set_going(service, campaign_id)
-    with at_work(service):
-        wait_until(lambda: len(simulator.messages()) >= 30)
+    with at_work(service), halfway():
         canceled = service.cancel_campaign(campaign_id, person="ben")
     reached = progress(service, campaign_id)
     assert reached.by_status[Status.CANCELED] == canceled > 0
@@ -402,18 +416,17 @@ def test_the_daily_limit_is_not_passed_and_the_rest_waits_until_it_may(
 
 
 def test_who_says_stop_while_it_runs_gets_nothing(config: Config, simulator: Simulator, notice: int, dsn: str) -> None:
-    service = WhatsAppService(replace(config, gate_off=frozenset(), quiet_hours=None, sender_rate=50))
+    strict = replace(config, gate_off=frozenset(), quiet_hours=None, sender_rate=FAST)
+    service, halfway = halting(strict, after=10)
     campaign_id = prepared(service, people(100), notice)
     set_going(service, campaign_id)
-    with at_work(service):
-        wait_until(lambda: len(simulator.messages()) >= 10)
-        with psycopg.connect(dsn) as conn:
-            conn.execute(
-                """
-                INSERT INTO whatsapp_logs.consent_events (address, kind, source, recorded_by, happened_at)
-                VALUES ('+15550101099', 'opt_out', 'stop_word', 'the customer', now())
-                """
-            )
+    with at_work(service), halfway(), psycopg.connect(dsn) as conn:
+        conn.execute(
+            """
+            INSERT INTO whatsapp_logs.consent_events (address, kind, source, recorded_by, happened_at)
+            VALUES ('+15550101099', 'opt_out', 'stop_word', 'the customer', now())
+            """
+        )
     reached = progress(service, campaign_id)
     assert reached.by_status[Status.FAILED] == 1
     assert "whatsapp:+15550101099" not in sent_to(simulator)
@@ -423,12 +436,10 @@ def test_who_says_stop_while_it_runs_gets_nothing(config: Config, simulator: Sim
 
 def test_nobody_is_told_a_job_for_each_message(fast: WhatsAppService, notice: int, dsn: str) -> None:
     campaign_id = prepared(fast, people(2500), notice)
-    begun = time.monotonic()
     set_going(fast, campaign_id)
     with fast.transaction() as conn:
         while campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=fast.config, limit=1000):
             pass
-    assert time.monotonic() - begun < 10
     with psycopg.connect(dsn) as conn:
         counted = conn.execute(
             "SELECT (SELECT count(*) FROM whatsapp_logs.messages), (SELECT count(*) FROM whatsapp_logs.procrastinate_jobs)"

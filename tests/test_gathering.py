@@ -40,10 +40,14 @@ def nobody_can_write(dsn: str) -> Iterator[None]:
         yield
 
 
+# Of this test's own database: the server is every worker's.
+WAITING = "SELECT {} FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
 def somebody_waits(dsn: str) -> Callable[[], bool]:
     def look() -> bool:
         with psycopg.connect(dsn) as conn:
-            return conn.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone() is not None
+            return conn.execute(WAITING.format("")).fetchone() is not None
 
     return look
 
@@ -95,7 +99,7 @@ def test_what_could_not_be_committed_is_acknowledged_to_nobody_and_the_next_repo
         wait_until(somebody_waits(dsn))
         others = [threads.submit(service.record_callback, report(n)) for n in range(1, THREADS)]
         with psycopg.connect(dsn, autocommit=True) as admin:
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            admin.execute(WAITING.format("pg_terminate_backend(pid)"))
         wait_until(cut.done)
     assert isinstance(cut.exception(), DatabaseAway)
     assert [other.exception() for other in others] == [None] * len(others)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.faults.test_provider_away import turn_the_clock
-from tests.start.processes import wait_until
+from tests.start.processes import PATIENCE_S, wait_until
 from tests.test_reconcile import CUSTOMER, all_messages, differences, reconcile, send_without_us
 from whatsapp_logs import Draft, Message, Status, WhatsAppService, send, settle, track
 from whatsapp_logs.channels.base import Gateway
@@ -153,7 +153,7 @@ def test_a_message_that_does_not_wait_for_a_lost_answer_cannot_be_declared_not_s
 
 def test_two_people_who_press_at_once_declare_it_once(service: WhatsAppService, lose: Lose) -> None:
     [message_id] = lose()
-    together = threading.Barrier(2, timeout=10)
+    together = threading.Barrier(2, timeout=PATIENCE_S)
     gateway = Watched(service.gateway, together.wait)
     message = service.message(message_id)
 
@@ -218,15 +218,22 @@ def test_of_two_equal_messages_of_which_twilio_has_one_only_one_is_declared_and_
     ids = lose(2, arrived=1)
     simulator.settings.list_lag_s = 0
     assert service.settle_unconfirmed() == 0, "nobody can tell which of the two it is"
-    together = threading.Barrier(2, timeout=10)
-    gateway = Watched(service.gateway, together.wait)
+    together = threading.Barrier(2, timeout=PATIENCE_S)
 
     def press(message: Message) -> bool:
+        begun = 0
+
+        def transactions() -> AbstractContextManager[psycopg.Connection[Any]]:
+            nonlocal begun
+            begun += 1
+            if begun == 3:  # both have looked and attached nothing, and neither is declared
+                together.wait()
+            return service.transaction()
+
         try:
-            settle.by_hand(service.transaction, gateway, message, created_by="asha")
+            return settle.by_hand(transactions, service.gateway, message, created_by="asha").is_declared_not_sent
         except InvalidInput:
             return False
-        return True
 
     with ThreadPoolExecutor(2) as threads:
         took = list(threads.map(press, [service.message(message_id) for message_id in ids]))

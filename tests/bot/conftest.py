@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import psycopg
 import pytest
 
 from tests.bot.office import Office
-from tests.service_fixtures import work_until_idle
 from whatsapp_logs import Config, WhatsAppService
 
 
@@ -26,24 +24,6 @@ def service(config: Config, office: Office, dsn: str) -> Iterator[WhatsAppServic
     service = WhatsAppService(replace(config, bot_answers_per_minute=1000), records=office)
     yield service
     service.close()
-
-
-@pytest.fixture
-def work(service: WhatsAppService) -> Callable[[], None]:
-    """Do every job that is due, and those that they bring: an answer brings its hand-over."""
-    return partial(work_on, service)
-
-
-def work_on(service: WhatsAppService) -> None:
-    """The same for any service: a worker that is not to wait may end while a job at hand brings another."""
-    due = """
-        SELECT EXISTS (SELECT FROM whatsapp_logs.procrastinate_jobs
-                       WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()))"""
-    while True:
-        work_until_idle(service)
-        with service.transaction() as conn:
-            if conn.execute(due).fetchone() == (False,):
-                return
 
 
 def add_office(conn: psycopg.Connection, office: Office) -> None:

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import requests
 
-from tests.bot.conftest import work_on
 from tests.bot.office import ASHA, BRUNO, Office
+from tests.service_fixtures import work_until_idle
 from tests.start.processes import wait_until
 from whatsapp_logs import Config, WhatsAppService, bot_words
 from whatsapp_logs.errors import InvalidInput
@@ -151,7 +151,7 @@ KILLED = """
 import os, sys
 from whatsapp_logs import WhatsAppService, bulk
 from whatsapp_logs.store import conversations
-from tests.bot.conftest import work_on
+from tests.service_fixtures import work_until_idle
 from tests.bot.office import Office
 service = WhatsAppService.from_env()
 service.desk._given = Office()
@@ -480,7 +480,7 @@ def test_the_menu_has_buttons_where_the_office_has_a_template_for_it(
     pressed = WhatsAppService(with_menu, records=Office())
     simulator.receive(f"whatsapp:{ASHA}", "Hi")
     write(pressed, "Hi", sid="SM1")
-    work_on(pressed)
+    work_until_idle(pressed)
     simulator.wait_idle()
     (menu,) = said(pressed)
     assert menu.status != "failed", menu.error_message
@@ -490,7 +490,7 @@ def test_the_menu_has_buttons_where_the_office_has_a_template_for_it(
     assert shown.body == menu.body
     sid = simulator.press(shown.sid, "documents")
     write(pressed, simulator.message(sid).body, sid=sid, ButtonPayload="documents", OriginalRepliedMessageSid=shown.sid)
-    work_on(pressed)
+    work_until_idle(pressed)
     assert said(pressed)[-1].body == bot_words.ASK_NUMBER
     with psycopg.connect(dsn) as conn:
         conn.execute(
@@ -503,7 +503,7 @@ def test_the_menu_has_buttons_where_the_office_has_a_template_for_it(
             (made.json()["sid"],),
         )
     write(pressed, "menu", sid="SM3")
-    work_on(pressed)
+    work_until_idle(pressed)
     last = said(pressed)[-1]
     assert (last.template_sid, last.body) == (None, bot_words.menu("Harbour Lane")), "paused: as text"
     pressed.close()

@@ -112,8 +112,9 @@ def test_killed_while_it_waits_it_leaves_nothing_and_works_again(new_empty: NewE
         portal.execute("LOCK TABLE clients IN ROW EXCLUSIVE MODE")
         migrating = threading.Thread(target=run)
         migrating.start()
-        waiting = "SELECT pid FROM pg_stat_activity WHERE application_name = 'whatsapp_logs migrate' AND wait_event = 'relation'"
-        for _ in range(2000):
+        waiting = """SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+                     AND application_name = 'whatsapp_logs migrate' AND wait_event = 'relation'"""
+        while migrating.is_alive():
             if found := admin.execute(waiting).fetchone():
                 admin.execute("SELECT pg_terminate_backend(%s)", found)
                 break
