@@ -16,6 +16,7 @@ HELP = """\
 ./run test       run the tests (installs what they need); arguments go to pytest
 ./run faults     the fault bench: 10 000 messages while everything is killed at random; --seed N, --messages N
 ./run fuzz       100 000 calls that nobody of ours would make; --inputs N, --seed N
+./run audit      ask the world's list of known vulnerabilities about every pinned package (needs the internet)
 ./run bench      every figure beside a baseline; --rows N (default 1 000 000), names of benches
 ./run check      lint, types and import layers
 ./run doctor     check database, schema, Twilio, public address, worker and clock, and say what to do

@@ -110,7 +110,7 @@ def pin() -> None:
         raise InstallFailed("Pinning needs uv, which could not be installed.")
     form = ("--universal", "--python-version", "3.11", "--generate-hashes")
     silent = ("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate")
-    for name in ("bootstrap", "runtime", "portal", "dev"):
+    for name in ("bootstrap", "runtime", "portal", "dev", "audit"):
         source, target = f"requirements/{name}.in", f"requirements/{name}.txt"
         arguments = ("compile", source, "--output-file", target, "--upgrade", *form, *silent)
         done = _uv(*arguments, env=environment_for_uv(without=INCOMPLETE))

@@ -101,7 +101,7 @@ def test_pins_of_the_portal_and_of_the_tests_do_not_contradict_each_other() -> N
 
 
 def test_pins_name_no_index_and_every_one_has_hashes() -> None:
-    for name in ("bootstrap", "runtime", "portal", "dev"):
+    for name in ("bootstrap", "runtime", "portal", "dev", "audit"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text()
         assert "://" not in text
         assert all("--hash=sha256:" in block for block in re.split(r"\n(?=\S)", text))
