@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import resource
 import zipfile
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +18,7 @@ from tests.campaign_tables import xlsx
 from whatsapp_logs import campaign_files
 from whatsapp_logs.errors import InvalidInput
 
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 TEXT = "Naïve name;Größe\r\nJosé;12\r\n"
 COLUMNS, ROW = ("Naïve name", "Größe"), ("José", "12")
 
@@ -120,6 +124,61 @@ def plain_zip() -> bytes:
 def test_what_is_no_table_is_refused_in_words(name: str, content: bytes, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         campaign_files.read(name, content)
+
+
+def sheet(cells: str, *, before: str = "", strings: str = "") -> bytes:
+    """An Excel file of this very XML: of its cells, of what stands before the sheet, of its shared texts."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(xlsx([COLUMNS, ROW]))) as old,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as book,
+    ):
+        for part in old.namelist():
+            text = old.read(part).decode()
+            if part.endswith("sheet1.xml"):
+                text = re.sub(
+                    "<sheetData>.*</sheetData>", lambda _: f"<sheetData>{cells}</sheetData>", text, flags=re.S
+                )
+                text = text.replace("?>", f"?>{before}", 1)
+            if part.endswith("workbook.xml.rels"):
+                shared = re.sub(r"worksheet(?=\")", "sharedStrings", re.findall("<Relationship .*?/>", text)[0])
+                shared = shared.replace('"r1"', '"r2"').replace("worksheets/sheet1.xml", "sharedStrings.xml")
+                text = text.replace("</Relationships>", f"{shared}</Relationships>")
+            book.writestr(part, text)
+        book.writestr("xl/sharedStrings.xml", f'<sst xmlns="{MAIN}">{strings}</sst>')
+    return out.getvalue()
+
+
+def in_rows(place: str, *, cell: str = "<v>1</v>", rows: int, kind: str = "n") -> str:
+    return "".join(f'<row r="{n}"><c r="{place}{n}" t="{kind}">{cell}</c></row>' for n in range(1, rows + 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        sheet('<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'),
+        sheet('<row r="1"><c r="A1"><v>1</v></c></row><row r="90000"><c r="XFD90000"><v>1</v></c></row>'),
+        sheet(in_rows("A", cell="<v>0</v>", kind="s", rows=90_000), strings=f"<si><t>{'x' * 100_000}</t></si>"),
+        sheet(in_rows("A", cell="<v>0</v>", kind="s", rows=90_000), strings=f"<si><t>{'x' * 1_900}</t></si>"),
+    ],
+    ids=["17 thousand million cells", "a thousand million cells", "9 GB of one text", "171 MB of one text"],
+)
+def test_a_small_sheet_that_asks_for_all_memory_is_refused_and_this_process_lives_on(content: bytes) -> None:
+    """Each of them ended the whole web server: its reader cannot be told that there is no memory."""
+    assert len(content) < 1_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvalidInput, match="holds more than this portal takes"):
+        campaign_files.read("a.xlsx", content)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_a_sheet_reads_no_file_of_the_machine(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("the office's own secret")
+    asks = f'<!DOCTYPE worksheet [<!ENTITY x SYSTEM "{secret.as_uri()}"><!ENTITY y "more">]>'
+    cells = "".join(f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>a&x;&y;b</t></is></c></row>' for n in (1, 2))
+    with suppress(InvalidInput):
+        assert "secret" not in repr(campaign_files.read("a.xlsx", sheet(cells, before=asks)))
 
 
 @given(st.binary(max_size=300))

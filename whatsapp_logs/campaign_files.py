@@ -1,4 +1,5 @@
-"""An uploaded table of recipients: CSV as offices save it, in any encoding and with any separator, and Excel. No I/O.
+"""An uploaded table of recipients: CSV as offices save it, in any encoding and with any separator, and Excel. No I/O, but for the
+program that reads Excel files apart (`sheet_reader`).
 
 Every cell becomes the text that the office sees in it: a formula's value, a day as 12 May 2026, a number without a tail of zeros.
 """
@@ -11,14 +12,18 @@ import importlib.util
 import io
 import json
 import re
+import subprocess
+import sys
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from whatsapp_logs import sheet_reader
 from whatsapp_logs.errors import InvalidInput
+from whatsapp_logs.sheet_reader import text_of
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ROWS = 50_000
@@ -27,7 +32,11 @@ MAX_CELL = 2_000
 _MAX_UNPACKED_BYTES = 200 * 1024 * 1024
 _BLOCK = 1 << 20
 _SEPARATORS = ",;\t|"
-_UNSEEN = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x200B, 0x200E, 0x200F, 0x202A, 0x202C, 0xFEFF])
+_LONGEST_S = 60.0
+_ONE_AT_A_TIME = threading.Lock()  # so that several such files at once need no more memory than one
+_TOO_MUCH = (
+    "This Excel file holds more than this portal takes. Save the table alone as “CSV UTF-8” and choose that file."
+)
 _ROW_WORDS = f"A campaign takes up to {MAX_ROWS:,} rows."
 
 
@@ -70,7 +79,7 @@ def read(name: str, content: bytes) -> Table:
 
 def table_of(rows: Iterable[Sequence[Any]]) -> Table:
     """The table of these rows, the first of which that says anything has the headers; empty rows are left out."""
-    found = [cells for row in rows if any(cells := tuple(_cell(value) for value in row))]
+    found = [cells for row in rows if any(cells := tuple(text_of(value) for value in row))]
     if not found:
         raise InvalidInput("file", "This file is empty. Choose the table with the recipients.")
     width = max(len(row) - next((n for n, cell in enumerate(reversed(row)) if cell), len(row)) for row in found)
@@ -165,30 +174,33 @@ def _separator(text: str) -> str:
     return max(_SEPARATORS, key=lambda mark: (bare.count(mark), -_SEPARATORS.index(mark)))
 
 
-def _sheet(content: bytes) -> list[list[Any]]:
+def _sheet(content: bytes) -> list[list[str]]:
+    """The rows of an Excel file, read by a program of its own that may use so much memory and time, and no more."""
     _check_size(content)
     if not can_read_xlsx():
         raise InvalidInput(
             "file", "This portal cannot read Excel files. Save the table as “CSV UTF-8” and choose that file."
         )
-    import python_calamine
-
+    command = [sys.executable, "-I", sheet_reader.__file__, str(MAX_ROWS * 2), str(MAX_COLUMNS)]
+    if not _ONE_AT_A_TIME.acquire(timeout=_LONGEST_S):
+        raise InvalidInput("file", "Other Excel files are being read just now. Choose yours again in a minute.")
     try:
-        book = python_calamine.load_workbook(io.BytesIO(content))
-        for name in book.sheet_names:
-            sheet = book.get_sheet_by_name(name)
-            if sheet.total_height > MAX_ROWS * 2:
-                raise InvalidInput("file", f"The sheet “{name}” has {sheet.total_height:,} rows. {_ROW_WORDS}")
-            rows = sheet.to_python(skip_empty_area=True)
-            if any(any(cell not in ("", None) for cell in row) for row in rows):
-                return rows
-    except InvalidInput:
-        raise
-    except (python_calamine.CalamineError, OSError, ValueError) as error:
-        raise InvalidInput(
-            "file", "This Excel file is damaged. Open it in Excel, save it again, and choose the new file."
-        ) from error
-    return []
+        done = subprocess.run(  # noqa: S603 - this very Python, and a file of ours
+            command, input=content, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_LONGEST_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InvalidInput("file", _TOO_MUCH) from error
+    finally:
+        _ONE_AT_A_TIME.release()
+    if done.returncode in (0, sheet_reader.TOO_MANY_ROWS):
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        if done.returncode == 0:
+            return rows
+        name, height = rows[-1]
+        raise InvalidInput("file", f"The sheet “{name}” has {height} rows. {_ROW_WORDS}")
+    if done.returncode < 0 or done.returncode == sheet_reader.TOO_MUCH:  # ended by its limits
+        raise InvalidInput("file", _TOO_MUCH)
+    raise InvalidInput("file", "This Excel file is damaged. Open it in Excel, save it again, and choose the new file.")
 
 
 def _check_size(content: bytes) -> None:
@@ -210,19 +222,3 @@ def _check_size(content: bytes) -> None:
         raise InvalidInput(
             "file", "This Excel file is damaged or has a password. Save it again without one."
         ) from error
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if isinstance(value, datetime) and value.time() != time():
-        return f"{value.day} {value:%B %Y %H:%M}"
-    if isinstance(value, (datetime, date)):
-        return f"{value.day} {value:%B %Y}"
-    if isinstance(value, (time, timedelta)):
-        return str(value)
-    return str(value).translate(_UNSEEN).strip()
