@@ -134,8 +134,12 @@ def test_signing_in_leads_to_the_page_that_was_wanted(browser: Open) -> None:
 
 @pytest.mark.parametrize(
     "elsewhere",
-    ["https://evil.example.test/", "//evil.example.test/", "/\\evil.example.test", "javascript:alert(1)", ""],
-)
+    [
+        "https://evil.example.test/", "//evil.example.test/", "/\\evil.example.test", "javascript:alert(1)", "",
+        "///evil.example.test/", "////evil.example.test/", "/\\/evil.example.test", "//\\evil.example.test/",
+        "/\\\\evil.example.test", "/\t/evil.example.test", "//evil.example.test@portal/", "\\\\evil.example.test",
+    ],
+)  # fmt: skip
 def test_signing_in_never_leads_to_another_site(browser: Open, elsewhere: str) -> None:
     person = browser(None)
     answer = person.submit("/sign-in", "/sign-in", username="arjun.agent", password=demo.PASSWORD, next=elsewhere)
