@@ -91,8 +91,9 @@ def reminder_text(policy: Policy, *, with_document: bool = False) -> str:
 
 
 def to_client(client_id: int, phone: str) -> Verdict:
-    """What the gate says of bare words to this client now: whether anything may be sent, and until when bare words may."""
-    return service().preview(Draft(to=phone, body="…", client_id=client_id))
+    """What the gate says of words to this client now: whether anything may be sent, and until when bare words may."""
+    template = service().template("general_notice", {"1": "…", "2": "…"})
+    return service().preview(Draft(to=phone, body="…", template=template, client_id=client_id))
 
 
 def general_message(client_id: int, name: str, phone: str, words: str, *, bare: bool = False) -> Letter:

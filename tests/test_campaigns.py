@@ -129,6 +129,21 @@ def test_advertising_goes_only_to_those_who_agreed(strict: WhatsAppService, dsn:
     assert set(left_out(strict, campaign_id).values()) == {"no_marketing_consent"}
 
 
+def test_with_consent_required_always_a_campaign_reaches_only_those_who_agreed(
+    config: Config, notice: int, simulator: Simulator
+) -> None:
+    service = WhatsAppService(replace(config, gate_off=frozenset(), quiet_hours=None, consent_required="always"))
+    for number in ("+15550101001", "+15550101002"):
+        service.record_consent(address=number, kind="opt_in", wording="Ticked the box", recorded_by="anna")
+    campaign_id = prepared(service, people(3), notice)
+    assert left_out(service, campaign_id) == {1: "no_consent"}
+    set_going(service, campaign_id)
+    service.record_consent(address="+15550101001", kind="opt_out", wording="By phone", recorded_by="anna")
+    work_until_idle(service)
+    assert [message.to for message in simulator.messages()] == ["whatsapp:+15550101002"]
+    service.close()
+
+
 def test_the_daily_limit_and_the_price_are_foretold(config: Config, catalogue: dict[str, int]) -> None:
     limited = replace(config, gate_off=frozenset(), quiet_hours=None, daily_customers=3)
     service = WhatsAppService(replace(limited, prices=Config.from_env(ENV | {"PRICES": "utility=0.02"}).prices))

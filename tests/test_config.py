@@ -80,6 +80,14 @@ def test_templates_are_named_after_their_setting() -> None:
     assert Config.from_env(GOOD | {"TWILIO_TEMPLATE_RENEWAL_REMINDER": sid}).templates == {"renewal_reminder": sid}
 
 
+def test_whose_agreement_is_needed_is_one_of_three_words() -> None:
+    assert Config.from_env(GOOD).consent_required == "marketing"
+    assert Config.from_env(GOOD | {"CONSENT_REQUIRED": "Always"}).consent_required == "always"
+    assert Config.from_env(GOOD | {"MARKETING_NEEDS_OPT_IN": "off"}).consent_required == "none"
+    with pytest.raises(ConfigError, match="write marketing, always or none"):
+        Config.from_env(GOOD | {"CONSENT_REQUIRED": "sometimes"})
+
+
 def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("test-token-of-a-file\n")

@@ -382,6 +382,64 @@ def test_advertising_needs_a_recorded_agreement(world: World, catalogue: Callabl
     assert world.service.preview(REMINDER).refusal is None
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_where_the_office_says_so_nobody_is_written_to_first_without_a_recorded_agreement(
+    path: Path, world: World, simulator: Simulator
+) -> None:
+    prepared(world, None, path)
+    world.set(consent_required="always")
+    found = world.service.preview(replace(world.draft, path=path)).refusal
+    assert found is not None
+    assert (found.code, found.rule, found.action) == ("no_consent", Rule.CONSENT, Action.RECORD_CONSENT)
+    refused = send(world, path)
+    assert (refused.status, refused.error_code, refused.error_message) == (Status.FAILED, "no_consent", found.text)
+    world.service.record_consent(
+        address=CUSTOMER, kind="opt_in", scope="all", wording="Ticked “messages by WhatsApp”", recorded_by="ann"
+    )
+    assert world.service.preview(replace(world.draft, path=path)).findings == ()
+    if path is not Path.AGAIN:  # sent again once only, and that was the refused one
+        assert hand_over(world, send(world, path)).provider_id == simulator.messages()[-1].sid
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_missing_agreement_stops_what_is_queued_already(path: Path, world: World, simulator: Simulator) -> None:
+    prepared(world, None, path)
+    sent = send(world, path)
+    world.set(consent_required="always")
+    after = hand_over(world, sent)
+    assert (after.status, after.error_code, after.attempts) == (Status.FAILED, "no_consent", 0)
+    assert simulator.messages() == []
+
+
+def test_an_answer_needs_no_recorded_agreement_and_start_is_one(
+    world: World, dsn: str, catalogue: Callable[..., int]
+) -> None:
+    world.set(consent_required="always")
+    world.customer_writes("When is my policy due?")
+    assert world.service.preview(REMINDER).refusal is None
+    assert world.service.preview(FREE_TEXT).refusal is None
+    tomorrow = datetime.now(UTC) + timedelta(hours=25)
+    assert codes(world.service.preview(replace(REMINDER, send_at=tomorrow))) == ["no_consent"]
+    world.customer_writes("START", sid="SM" + "d" * 32)
+    assert world.service.preview(replace(REMINDER, send_at=tomorrow)).refusal is None
+    world.customer_writes("STOP", sid="SM" + "c" * 32)
+    assert codes(world.service.preview(REMINDER)) == ["opted_out"]
+    catalogue(category="MARKETING")
+    world.service.record_consent(
+        address=OTHER, kind="opt_in", scope="marketing", wording="Ticked “offers”", recorded_by="ann"
+    )
+    assert world.service.preview(replace(REMINDER, to=OTHER)).refusal is None
+    catalogue(category="UTILITY")
+    assert codes(world.service.preview(replace(REMINDER, to=OTHER))) == ["no_consent"]
+    world.set(consent_required="none")
+    catalogue(category="MARKETING")
+    assert world.service.preview(replace(REMINDER, to="+447700900444")).refusal is None
+
+
+def codes(said: Verdict) -> list[str]:
+    return [finding.code for finding in said.findings]
+
+
 def test_a_message_is_pinned_to_the_version_of_its_template(world: World, catalogue: Callable[..., int]) -> None:
     version = catalogue()
     assert world.service.send(REMINDER).template_version_id == version

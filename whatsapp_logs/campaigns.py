@@ -577,6 +577,7 @@ def failures(conn: Connection[Any], campaign: Campaign) -> list[Failure]:
 # The gate's own refusals: what may work tomorrow, what needs somebody's hand, what never will.
 _OURS = {
     "duplicate": "later", "too_many": "later", "opted_out": "no", "no_marketing": "no", "no_marketing_consent": "after_fix",
+    "no_consent": "after_fix",
     "invalid_number": "after_fix", "variables_missing": "after_fix", "variables_unclean": "after_fix", "window_closed": "no",
     "template_paused": "later", "template_disabled": "no", "template_rejected": "no", "template_deleted": "no", "not_sent": "later",
 }  # fmt: skip

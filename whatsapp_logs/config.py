@@ -28,6 +28,9 @@ _SID_LENGTH = 34
 # The rules of the gate that an office with checks of its own may leave out. Consent is none of them.
 GATE_RULES = frozenset({"window", "template", "variables", "duplicate", "frequency", "quiet_hours", "sender_limit"})
 
+# For which messages an agreement has to be in the ledger of consent: advertising, everything that we begin, nothing.
+CONSENT_REQUIRED = ("marketing", "always", "none")
+
 # Settings that may stand in a file of their own, as Docker, Kubernetes and systemd hand secrets over.
 SECRETS = (
     "DATABASE_URL",
@@ -84,7 +87,7 @@ class Config:
     quiet_hours: tuple[time, time] | None = (time(21), time(8))
     frequency_cap: int = 10
     daily_customers: int = 0
-    marketing_needs_opt_in: bool = True
+    consent_required: str = "marketing"
     scheduled_too_late_hours: int = 12
     worker_extra: tuple[str, ...] = ()
     sender_rate: int = 20
@@ -162,7 +165,7 @@ class Config:
             daily_customers=_limit(env, "DAILY_CUSTOMERS", 0, problems),
             scheduled_too_late_hours=_whole_number(env, "SCHEDULED_TOO_LATE_HOURS", 12, problems),
             worker_extra=tuple(_given(env, "WORKER_EXTRA").replace(",", " ").split()),
-            marketing_needs_opt_in=_given(env, "MARKETING_NEEDS_OPT_IN").lower() not in ("0", "false", "no", "off"),
+            consent_required=_consent_required(env, problems),
             sender_rate=_whole_number(env, "SENDER_RATE", 20, problems),
             campaign_release_from=_whole_number(env, "CAMPAIGN_RELEASE_FROM", 50, problems),
             prices=_prices(_given(env, "PRICES"), problems),
@@ -230,6 +233,20 @@ def _whole_number(env: Mapping[str, str], name: str, default: int, problems: lis
 def _limit(env: Mapping[str, str], name: str, default: int, problems: list[str]) -> int:
     """A whole number above 0, or the word `none`, which is 0 here: no limit."""
     return 0 if _given(env, name).lower() == "none" else _whole_number(env, name, default, problems)
+
+
+def _consent_required(env: Mapping[str, str], problems: list[str]) -> str:
+    """Of which messages that we begin an agreement has to be in the ledger; MARKETING_NEEDS_OPT_IN is its older name."""
+    text = _given(env, "CONSENT_REQUIRED").lower()
+    if not text:
+        old = _given(env, "MARKETING_NEEDS_OPT_IN").lower()
+        return "none" if old in ("0", "false", "no", "off") else "marketing"
+    if text not in CONSENT_REQUIRED:
+        problems.append(
+            f"CONSENT_REQUIRED is {text!r}: write {', '.join(CONSENT_REQUIRED[:-1])} or {CONSENT_REQUIRED[-1]}."
+        )
+        return "marketing"
+    return text
 
 
 def _quiet_hours(text: str, problems: list[str]) -> tuple[time, time] | None:

@@ -367,9 +367,18 @@ def _consent(case: _Case, found: _Found) -> None:
         if case.facts.marketing == "opt_out":
             text = "This customer wants no advertising. Messages about their policies still reach them."
             found.add(case, Rule.CONSENT, "no_marketing", text, Action.CHOOSE_TEMPLATE)
-        elif case.facts.marketing is None and case.config.marketing_needs_opt_in:
+        elif case.facts.marketing is None and case.config.consent_required != "none":
             text = "Nobody has recorded that this customer agreed to advertising, and this template is advertising."
             found.add(case, Rule.CONSENT, "no_marketing_consent", text, Action.RECORD_CONSENT)
+    elif case.config.consent_required == "always" and _is_begun_by_us(case) and not case.facts.has_agreed:
+        unknown = "Nobody has recorded that this customer agreed to be written to on WhatsApp."
+        text = f"{unknown} Record the consent, or wait until they write."
+        found.add(case, Rule.CONSENT, "no_consent", text, Action.RECORD_CONSENT)
+
+
+def _is_begun_by_us(case: _Case) -> bool:
+    """Whether it is a template outside of an open window; bare words are the window's to refuse there."""
+    return case.draft.template is not None and case.window_until is None
 
 
 def _window(case: _Case, found: _Found) -> None:

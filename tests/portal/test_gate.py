@@ -69,6 +69,28 @@ def writes(gated: Office, client_id: int) -> Callable[[str], None]:
     return write
 
 
+def test_where_an_agreement_is_needed_the_client_page_leads_to_where_it_is_recorded(
+    gated: Office, agent: Browser, client_id: int, writes: Callable[[str], None]
+) -> None:
+    was = gated.service.config
+    gated.service.config = replace(was, consent_required="always")
+    try:
+        page = agent.get(f"/clients/{client_id}").text
+        assert f'action="/clients/{client_id}/message"' not in page
+        link = f"/whatsapp_logs/consent?client={client_id}"
+        assert (
+            f'Record the consent, or wait until they write. <a href="{link}">Record the customer&#39;s agreement</a>'
+            in page
+        )
+        assert "this office writes first only to those who agreed" in agent.get(link).text
+        token = agent.hidden_fields(f"/clients/{client_id}", "/sign-out")["csrf_token"]
+        told = {"client": client_id, "kind": "opt_in", "scope": "all", "wording": "Signed the form of 3 March"}
+        assert agent.post("/whatsapp_logs/consent", {"csrf_token": token, **told}).status_code == 303
+        assert f'action="/clients/{client_id}/message"' in agent.get(f"/clients/{client_id}").text
+    finally:
+        gated.service.config = was
+
+
 def test_a_client_who_asked_us_to_stop_has_no_form_but_a_reason(
     gated: Office, agent: Browser, client_id: int, writes: Callable[[str], None]
 ) -> None:

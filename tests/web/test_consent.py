@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -40,6 +41,19 @@ def record(person: Person, **fields: str):
 
 def test_an_empty_ledger_says_what_will_stand_there(signed_in: SignIn) -> None:
     assert "STOP and START come here by themselves" in signed_in("viewer").get(PAGE).text
+
+
+def test_a_message_that_lacks_an_agreement_leads_to_where_it_is_recorded(
+    service: WhatsAppService, signed_in: SignIn
+) -> None:
+    service.config = replace(service.config, consent_required="always")
+    template = service.template("general_notice", {"1": "Asha", "2": "we are closed."})
+    message = service.send(Draft(to=CUSTOMER, body="Hello", template=template))
+    page = signed_in("agent").get(f"/whatsapp_logs/messages/{message.id}").text
+    assert "No agreement to messages is recorded" in page
+    assert f'<a class="wl-button" href="{PAGE}">Record the agreement</a>' in page
+    again = signed_in("agent").post(f"/whatsapp_logs/messages/{message.id}/resend").text
+    assert f'href="{PAGE}">Record the customer&#39;s agreement</a>' in again
 
 
 def test_stop_stands_there_with_its_words_and_its_message(

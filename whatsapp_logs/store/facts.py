@@ -18,7 +18,8 @@ _LOOKED_AT = 50  # of a recipient's latest messages: more in a day is beyond eve
 class Facts(NamedTuple):
     """Of one draft, by its `place`: the recipient's last word, their consent, and what they were sent within the day.
 
-    `opted_out_at` is when they asked us to stop, if that holds; `marketing` is opt_in, opt_out, or None where nothing was said.
+    `opted_out_at` is when they asked us to stop, if that holds, `has_agreed` whether they agreed to all messages; `marketing` is
+    opt_in, opt_out, or None where nothing was said.
     `twin` is the latest message of the day with the same content that has not failed; `lately` counts what nobody had asked for.
     """
 
@@ -27,6 +28,7 @@ class Facts(NamedTuple):
     last_initiated_at: datetime | None
     opted_out_at: datetime | None
     opted_out_by: str | None
+    has_agreed: bool
     marketing: str | None
     lately: int
     oldest_at: datetime | None
@@ -61,6 +63,7 @@ def of_drafts(
             SELECT d.place, c.last_inbound_at, c.last_initiated_at,
                    CASE WHEN everything.kind = 'opt_out' THEN everything.happened_at END AS opted_out_at,
                    CASE WHEN everything.kind = 'opt_out' THEN everything.source END AS opted_out_by,
+                   coalesce(everything.kind = 'opt_in', false) AS has_agreed,
                    CASE WHEN marketing.happened_at >= coalesce(everything.happened_at, '-infinity') THEN marketing.kind
                         ELSE everything.kind END AS marketing,
                    coalesce(day.lately, 0) AS lately, day.oldest_at, day.twin, day.twin_at

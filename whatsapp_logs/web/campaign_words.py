@@ -29,6 +29,7 @@ PROBLEMS = {
     "opted_out": "Asked us to stop",
     "no_marketing": "Want no advertising",
     "no_marketing_consent": "Have not agreed to advertising",
+    "no_consent": "Have not agreed to messages",
     "variables_missing": "A field is empty",
     "variables_unclean": "A field cannot be sent",
     "text_too_long": "Too long",

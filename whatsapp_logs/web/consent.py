@@ -97,6 +97,7 @@ def _render(client_id: str, **more: Any) -> str:
         kinds=KINDS,
         scopes=SCOPES,
         source=_source,
+        required=service.config.consent_required,
         holds=_holds(lines) if client_id else [],
         has_number=bool(address),
         owners=owners,
