@@ -87,6 +87,7 @@ def config(dsn: str, simulator: Simulator, address: socket.socket) -> Config:
         provider_timeout_s=PATIENCE_S,
         pool_timeout_s=PATIENCE_S,
         statement_timeout_s=PATIENCE_S,
+        sender_rate=1000,  # tests/test_campaign_run.py has it as it is in earnest
         gate_off=GATE_RULES,  # tests/test_gate.py has them on: here the same words go to the same number, at night, to strangers
     )
 

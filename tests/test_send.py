@@ -191,12 +191,13 @@ class RestartingDatabase:
             yield conn
 
 
+@pytest.mark.parametrize("gone_at", [4, 5])  # when the second message takes its turn, and when it is claimed
 def test_a_database_that_goes_away_in_the_middle_of_a_job_leaves_the_rest_waiting_not_unconfirmed(
-    service: WhatsAppService, simulator: Simulator, config: Config
+    gone_at: int, service: WhatsAppService, simulator: Simulator, config: Config
 ) -> None:
     ids = [reminder(service).id for _ in range(3)]
     with pytest.raises(DatabaseAway):
-        send.deliver(RestartingDatabase(service, {3}), service.gateway, ids, config=config)
+        send.deliver(RestartingDatabase(service, {gone_at}), service.gateway, ids, config=config)
     assert [service.message(message_id).claimed_at is None for message_id in ids] == [False, True, True]
     service.deliver(ids)  # the job is repeated
     assert [theirs.sid for theirs in simulator.messages()] == [service.message(id_).provider_id for id_ in ids]
@@ -206,7 +207,7 @@ def test_an_answer_waits_for_a_database_that_restarts(
     service: WhatsAppService, simulator: Simulator, config: Config
 ) -> None:
     message = reminder(service)
-    send.deliver(RestartingDatabase(service, {2}), service.gateway, [message.id], config=config)
+    send.deliver(RestartingDatabase(service, {3}), service.gateway, [message.id], config=config)
     assert service.message(message.id).provider_id == simulator.messages()[0].sid
 
 

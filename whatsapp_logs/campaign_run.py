@@ -1,8 +1,9 @@
 """The runner of campaigns: one at a time for a number of ours, at the number's rate, over all campaigns in turn.
 
 Rows become messages by the thousand, without jobs. Then messages are claimed a few at a time, as many as may leave in an eighth
-of a second, cleared by the gate in the transaction of their claim, and handed over by several threads at once; the answers are
-written down together. A claim therefore means a hand-over that has begun: what a killed worker leaves behind is few messages,
+of a second beside what others hand over from this number, cleared by the gate in the transaction of their claim, and handed over
+by several threads, each in its turn; the answers are written down together. A claim therefore means a hand-over that has begun,
+or will within an eighth of a second: what a killed worker leaves behind is few messages,
 which are unconfirmed and looked up, and never sent again by the program.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -78,7 +78,6 @@ class _Slice:
 
     def __init__(self, transactions: Transactions, gateway: Gateway, config: Config, sender: senders.Sender) -> None:
         self._transactions, self._gateway, self._config = transactions, gateway, config
-        self._pace = Pace(config.sender_rate)
         self._threads = min(_MOST_THREADS, max(4, config.sender_rate // 2))
         self._in_flight: dict[Future[Answered], Any] = {}
         self._failures = sender.failures
@@ -86,6 +85,7 @@ class _Slice:
         self._runner = sender.runner
         self._together = _QUEUED_TOGETHER
         self._said_at = time.monotonic()
+        self._taken_until = 0.0  # the last turn that was taken, on this process's clock
 
     def work(self, *, until: float) -> None:
         """Queue and hand over until then, or until nothing is due."""
@@ -106,14 +106,15 @@ class _Slice:
         if self._queue_some():
             return True
         room = 1 if self._failures else self._threads  # the first one after a failure tries alone
-        free = min(self._pace.free(), room - len(self._in_flight))
-        handed = self._claim_and_hand_over(pool, free) if free > 0 else 0
-        if free > 0 and not handed and not self._in_flight:
-            return self._something_is_due()
+        free = room - len(self._in_flight)
+        handed = self._claim_and_hand_over(pool, free) if free > 0 else None
+        if not handed and not self._in_flight and not self._something_is_due():
+            return False
         if self._in_flight:
-            self._write_down(_BEAT_S if free <= 0 or handed else _BEAT_S * 2)
-        if self._pace.free() <= 0:
-            time.sleep(_BEAT_S)
+            self._write_down(_BEAT_S * 2 if handed == 0 else _BEAT_S)
+        rest_s = self._taken_until - time.monotonic()
+        if rest_s > 0:
+            time.sleep(min(rest_s, _BEAT_S))
         return True
 
     def _is_still_ours(self) -> bool:
@@ -152,20 +153,30 @@ class _Slice:
                 queue_rows(conn, campaign, config=self._config, limit=limit, with_ids=with_ids)
             return True
 
-    def _claim_and_hand_over(self, pool: ThreadPoolExecutor, free: int) -> int:
-        """Claim up to so many, as the daily limit allows, and hand them over; how many."""
-        now = datetime.now(UTC)
+    def _claim_and_hand_over(self, pool: ThreadPoolExecutor, free: int) -> int | None:
+        """Claim up to so many, as rate and daily limit allow, and hand each over in its turn; how many. None: others go first."""
+        now, number, rate = datetime.now(UTC), self._config.sender, self._config.sender_rate
         with self._transactions() as conn:
+            free = min(free, senders.turns_left(conn, number, rate=rate, within_s=_BEAT_S))
+            if free <= 0:
+                self._taken_until = time.monotonic() + _BEAT_S
+                return None
             ids = campaigns.next_due(conn, now=now, limit=self._within_daily_limit(conn, free, now))
             if not ids:
                 return 0
             claimed = send.claim_together(conn, ids, config=self._config, now=now)
-        self._pace.took(len(claimed.cleared))
-        for cleared in claimed.cleared:
-            self._in_flight[pool.submit(send.try_to_hand_over, self._gateway, cleared)] = cleared
+            first_s = senders.take_turns(conn, number, len(claimed.cleared), rate=rate)
+        begin = time.monotonic() + first_s
+        for n, cleared in enumerate(claimed.cleared):
+            self._taken_until = begin + n / rate
+            self._in_flight[pool.submit(self._in_its_turn, cleared, self._taken_until)] = cleared
         if claimed.put_off:
             self._put_the_others_off()
         return len(ids)
+
+    def _in_its_turn(self, cleared: Any, at: float) -> Answered:
+        time.sleep(max(0.0, at - time.monotonic()))
+        return send.try_to_hand_over(self._gateway, cleared)
 
     def _within_daily_limit(self, conn: Connection[Any], free: int, now: datetime) -> int:
         """At the edge of the sender's limit one by one: those under way count, though nobody has written them down."""
@@ -228,29 +239,6 @@ class _Slice:
             self._failures, self._resume_at = 0, None
             with self._transactions() as conn:
                 senders.go_on(conn, self._config.sender)
-
-
-class Pace:
-    """How many may leave at this moment: never more than `rate` within any second, spread over it."""
-
-    def __init__(self, rate: int, *, clock: Any = time.monotonic) -> None:
-        self._rate, self._clock = rate, clock
-        self._earned, self._seen_at = 0.0, clock()
-        self._left: deque[float] = deque()
-
-    def free(self) -> int:
-        """So many may leave now."""
-        now = self._clock()
-        self._earned = min(max(1.0, self._rate * _BEAT_S * 2), self._earned + (now - self._seen_at) * self._rate)
-        self._seen_at = now
-        while self._left and self._left[0] <= now - 1.0:
-            self._left.popleft()
-        return min(int(self._earned), self._rate - len(self._left))
-
-    def took(self, count: int) -> None:
-        """So many leave now."""
-        self._earned -= count
-        self._left.extend([self._clock()] * count)
 
 
 def queue_rows(

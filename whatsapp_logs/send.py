@@ -33,7 +33,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.store import campaigns, contacts, handover, media, messages, queue, related, status_events
+from whatsapp_logs.store import campaigns, contacts, handover, media, messages, queue, related, senders, status_events
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -159,13 +159,28 @@ def repetition(conn: Connection[Any], message: Message, *, to: str | None = None
 def deliver(transactions: Transactions, gateway: Gateway, ids: Sequence[int], *, config: Config) -> None:
     """Claim each of these messages and hand it over: claim → gate → commit → hand over → record. No connection is held meanwhile.
 
-    Each is claimed in its turn: a claim without an outcome means a hand-over that was cut short, never one that was not begun.
+    Each is claimed in its turn, and as the sender's rate allows: a claim without an outcome means a hand-over that was cut short,
+    never one that was not begun.
     """
     for message_id in ids:
+        if not _wait_for_its_turn(transactions, message_id, config=config):
+            continue
         with transactions() as conn:
             cleared = _claim(conn, message_id, config=config, now=datetime.now(UTC))
         if cleared is not None:
             _hand_over(transactions, gateway, cleared)
+
+
+def _wait_for_its_turn(transactions: Transactions, message_id: int, *, config: Config) -> bool:
+    """Wait until one more message may leave this sender; False for one that does not wait to leave.
+
+    Turns are taken one after the other, however far ahead; a campaign takes what is free now, so that it gives way.
+    """
+    with transactions() as conn:
+        wait_s = senders.take_turn(conn, config.sender, message_id, rate=config.sender_rate)
+    if wait_s:
+        time.sleep(wait_s)
+    return wait_s is not None
 
 
 def record_sent(
