@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from benches import seed
-from whatsapp_logs import Config, MessageFilter, Status, WhatsAppService
+from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.store.selection import COUNT_LIMIT, SCATTERED_COUNT_LIMIT
@@ -131,6 +131,20 @@ def test_a_page_looks_at_little_more_than_it_shows(wanted: MessageFilter, log: W
         whole, rows = looked_at(log, lambda before=before: log.page(wanted, before=before))  # type: ignore[misc]
         assert whole == 0
         assert rows < (25_000 if wanted.phone in ("014", "0142") else 3_000)
+
+
+def test_the_gate_looks_at_a_hundred_messages_of_each_recipient_at_most(log: WhatsAppService, filled: str) -> None:
+    with psycopg.connect(filled) as conn:
+        found = conn.execute(
+            """
+            SELECT recipient FROM whatsapp_logs.messages WHERE direction = 'outbound'
+            GROUP BY recipient ORDER BY count(*) DESC LIMIT 50
+            """
+        ).fetchall()
+    busiest = [Draft(to=recipient, body="Hello") for (recipient,) in found]
+    whole, rows = looked_at(log, lambda: log.preview_many(busiest))
+    assert (whole, len(busiest)) == (0, 50)
+    assert rows < 50 * 105
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=said)

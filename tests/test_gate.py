@@ -440,6 +440,67 @@ def codes(said: Verdict) -> list[str]:
     return [finding.code for finding in said.findings]
 
 
+def asked_days_ago(world: World, message_id: int, *, days: int, due: timedelta) -> None:
+    """As if this message had been asked for so many days ago, to leave then; `due` is from now."""
+    with psycopg.connect(world.dsn) as conn:
+        conn.execute(
+            """
+            UPDATE whatsapp_logs.messages SET created_at = now() - make_interval(days => %s), send_at = now() + %s WHERE id = %s
+            """,
+            [days, due, message_id],
+        )
+
+
+def test_what_is_scheduled_counts_when_it_is_due_and_not_when_it_was_asked_for(world: World) -> None:
+    world.set(frequency_cap=2)
+    due = datetime.now(UTC) + timedelta(days=6)
+    for n in range(2):
+        coming = world.service.send(replace(REMINDER, body=f"{WORDS} {n}", send_at=due + timedelta(hours=n)))
+        assert coming.status is Status.SCHEDULED
+    assert codes(world.service.preview(REMINDER)) == []
+    days = {hours: codes(world.service.preview(replace(REMINDER, send_at=due + timedelta(hours=hours)))) for hours in
+            (-1, 0.5, 2, 23, 25)}  # fmt: skip
+    assert days == {-1: [], 0.5: [], 2: ["too_many"], 23: ["too_many"], 25: []}
+
+
+def test_what_was_asked_for_long_ago_counts_on_the_day_it_left(world: World) -> None:
+    world.set(frequency_cap=1)
+    early = world.service.send(replace(REMINDER, body="Asked for early", send_at=datetime.now(UTC) + timedelta(days=1)))
+    asked_days_ago(world, early.id, days=30, due=timedelta(hours=-1))
+    world.service.deliver([early.id])
+    assert codes(world.service.preview(REMINDER)) == ["too_many"]
+    with psycopg.connect(world.dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET claimed_at = now() - interval '25 hours'")
+    assert codes(world.service.preview(REMINDER)) == []
+
+
+def test_what_waited_for_days_counts_on_the_day_it_left(world: World) -> None:
+    world.set(frequency_cap=1)
+    waited = world.service.send(replace(REMINDER, body="Waited for a place"))
+    with psycopg.connect(world.dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET created_at = now() - interval '3 days'")
+    assert codes(world.service.preview(REMINDER)) == ["too_many"]  # it may leave at any moment
+    world.service.deliver([waited.id])
+    assert codes(world.service.preview(REMINDER)) == ["too_many"]
+
+
+def test_at_its_time_a_scheduled_message_counts_what_has_left_since(world: World) -> None:
+    world.set(frequency_cap=1)
+    scheduled = world.service.send(replace(REMINDER, send_at=datetime.now(UTC) + timedelta(days=2)))
+    between = world.service.send(replace(FREE_TEXT, template=REMINDER.template))
+    world.service.deliver([between.id])
+    after = hand_over(world, scheduled)
+    assert (after.status, after.error_code) == (Status.FAILED, "too_many")
+
+
+def test_the_same_within_a_day_after_is_told_too(world: World) -> None:
+    world.service.send(replace(REMINDER, send_at=datetime.now(UTC) + timedelta(hours=20)))
+    (doubt,) = world.service.preview(REMINDER).doubts
+    assert doubt.rule is Rule.DUPLICATE
+    assert "The very same goes to this customer at" in doubt.text
+    assert world.service.preview(replace(REMINDER, send_at=datetime.now(UTC) + timedelta(days=2))).doubts == ()
+
+
 def test_a_message_is_pinned_to_the_version_of_its_template(world: World, catalogue: Callable[..., int]) -> None:
     version = catalogue()
     assert world.service.send(REMINDER).template_version_id == version

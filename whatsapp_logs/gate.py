@@ -274,7 +274,7 @@ def _examine(
     addresses = [address_of(draft, config) for draft, _ in pairs]
     known = facts.of_drafts(
         conn,
-        [_asked(place, draft, addresses[place][0], message) for place, (draft, message) in enumerate(pairs)],
+        [_asked(place, draft, addresses[place][0], message, now) for place, (draft, message) in enumerate(pairs)],
         our_number=config.sender,
         now=now,
         within=DAY,
@@ -305,7 +305,7 @@ def _examine(
     return verdicts
 
 
-def _asked(place: int, draft: Draft, recipient: str, message: Message | None) -> dict[str, Any]:
+def _asked(place: int, draft: Draft, recipient: str, message: Message | None, now: datetime) -> dict[str, Any]:
     return {
         "place": place,
         "recipient": recipient,
@@ -318,6 +318,7 @@ def _asked(place: int, draft: Draft, recipient: str, message: Message | None) ->
         "message_type": draft.message_type,
         "id": message.id if message else None,
         "timed": draft.send_at is not None,
+        "leaves_at": (max(now, draft.send_at) if draft.send_at else now).isoformat(),
     }
 
 
@@ -478,7 +479,8 @@ def _duplicate(case: _Case, found: _Found) -> None:
     if case.facts.twin is None or case.facts.twin_at is None:
         return
     at = case.facts.twin_at.astimezone(case.config.zone)
-    text = f"The very same went to this customer at {at:%H:%M on %-d %B} (message {case.facts.twin})."
+    went = "goes" if case.facts.twin_at > case.now else "went"
+    text = f"The very same {went} to this customer at {at:%H:%M on %-d %B} (message {case.facts.twin})."
     found.add(case, Rule.DUPLICATE, "duplicate", text, Action.SEND_ANYWAY)
 
 
