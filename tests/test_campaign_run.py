@@ -128,9 +128,19 @@ def test_a_message_that_does_not_wait_takes_no_turn(service: WhatsAppService, si
     service.config = replace(service.config, sender_rate=1)
     later = service.send(Draft(to="+15550101000", body="Later", send_at=datetime.now(UTC) + timedelta(hours=1)))
     now = service.send(Draft(to="+15550101001", body="Now"))
-    begun = time.monotonic()
-    service.deliver([later.id, now.id, now.id, 10**9])
-    assert time.monotonic() - begun < 1
+
+    def turns() -> list[datetime]:
+        with service.transaction() as conn:
+            return [row[0] for row in conn.execute("SELECT free_at FROM whatsapp_logs.senders").fetchall()]
+
+    before = turns()
+    service.deliver([later.id, 10**9])
+    assert turns() == before
+    service.deliver([now.id])
+    taken = turns()
+    assert taken != before
+    service.deliver([now.id])
+    assert turns() == taken
     assert len(simulator.messages()) == 1
 
 

@@ -12,10 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.campaign_tables import fill_catalogue
 from tests.faults.test_provider_away import turn_the_clock
+from tests.service_fixtures import Person
 from tests.start.processes import PATIENCE_S, wait_until
+from tests.test_campaign_run import claim_all, under_way
 from tests.test_reconcile import CUSTOMER, all_messages, differences, reconcile, send_without_us
-from whatsapp_logs import Draft, Message, Status, WhatsAppService, send, settle, track
+from whatsapp_logs import Draft, Message, MessageFilter, Status, WhatsAppService, send, settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import InvalidInput, ProviderAway
 from whatsapp_logs.message import ProviderMessage, Source, StatusEvent, StatusReport
@@ -386,3 +389,113 @@ def test_a_lost_answer_that_nobody_settles_is_looked_up_as_before(service: Whats
 
 def day_of(simulator: Simulator) -> Any:
     return datetime.fromtimestamp(simulator.messages()[0].sent_at or 0, UTC).date()
+
+
+# --- a whole campaign's ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubtful(service: WhatsAppService, simulator: Simulator, dsn: str) -> int:
+    """A campaign of five whose answers were all lost two hours ago; the second arrived, and Twilio's list does not show it yet."""
+    campaign_id = under_way(service, 5, fill_catalogue(dsn)["general_notice"])
+    simulator.settings.update({"drop_rate": 1.0, "list_lag_s": HIDDEN})
+    answers = []
+    for n, cleared in enumerate(claim_all(service)):
+        simulator.settings.create_error = "cut_after_accept" if n == 1 else "500"
+        answers.append(send.try_to_hand_over(service.gateway, cleared))
+    send.write_down_together(service.transaction, answers)
+    simulator.settings.create_error = None
+    simulator.wait_idle()
+    assert service.campaign_in_doubt(campaign_id) == 0, "not before they were looked up, and an hour has passed"
+    service.settle_unconfirmed()
+    turn_the_clock(dsn, timedelta(hours=2), simulator)
+    assert service.campaign_in_doubt(campaign_id) == 5
+    return campaign_id
+
+
+def of_campaign(service: WhatsAppService, campaign_id: int) -> list[Message]:
+    return sorted(service.page(MessageFilter(campaign_id=str(campaign_id))).messages, key=lambda message: message.id)
+
+
+def test_all_of_a_campaign_in_doubt_is_declared_not_sent_by_one_press_and_tried_again(
+    service: WhatsAppService, simulator: Simulator, doubtful: int, work: Callable[[], None]
+) -> None:
+    simulator.settings.list_lag_s = 0  # what arrived is in the list by now
+    assert service.settle_campaign(doubtful, was_sent=False, created_by="asha") == 5
+    work()
+    found = of_campaign(service, doubtful)
+    assert [one.is_declared_not_sent for one in found] == [True, False, True, True, True]
+    assert found[1].provider_id == simulator.messages()[0].sid
+    told = declarations(service, [one.id for one in found])
+    assert [(one.source, one.payload) for one in told] == [(Source.SEND, {"created_by": "asha"})] * 4
+    assert service.campaign_in_doubt(doubtful) == 0
+    assert len(simulator.messages()) == 1, "the program sends none of them"
+    again = service.retry_campaign(doubtful, kinds=frozenset({"later"}), person="asha")
+    assert service.campaign(again).campaign.recipients == 4
+
+
+def test_all_of_a_campaign_in_doubt_counts_as_sent_and_nobody_is_written_to_again(
+    service: WhatsAppService, simulator: Simulator, doubtful: int, work: Callable[[], None]
+) -> None:
+    simulator.settings.list_lag_s = 0
+    service.settle_campaign(doubtful, was_sent=True, created_by="asha")
+    work()
+    found = of_campaign(service, doubtful)
+    assert [one.is_declared_sent for one in found] == [True, False, True, True, True]
+    assert {one.is_unconfirmed for one in found} == {False}
+    assert len(declarations(service, [one.id for one in found])) == 4
+    assert [alarm.name for alarm in service.alarms() if alarm.name == "unconfirmed"] == []
+    with pytest.raises(InvalidInput, match="Nobody is left"):
+        service.retry_campaign(doubtful, kinds=frozenset({"later"}), person="asha")
+    # What Twilio tells later holds.
+    service.record(
+        [StatusReport(provider_status="delivered", provider_id=SID, message_id=found[0].id)], source=Source.CALLBACK
+    )
+    later = service.message(found[0].id)
+    assert (later.status, later.provider_id, later.is_declared_sent) == (Status.DELIVERED, SID, False)
+
+
+def test_what_may_be_in_the_list_is_settled_by_no_press_for_all(
+    service: WhatsAppService, simulator: Simulator, doubtful: int, dsn: str
+) -> None:
+    found = of_campaign(service, doubtful)
+    simulator.settings.list_lag_s = 0
+    with psycopg.connect(dsn) as conn:  # two to the same number, one of which arrived: nobody knows which
+        conn.execute(
+            "UPDATE whatsapp_logs.messages SET recipient = %s, body = %s WHERE id = %s",
+            [found[1].recipient, found[1].body, found[0].id],
+        )
+    assert service.run_settling(doubtful, was_sent=False, created_by="asha") == 3
+    assert [one.is_unconfirmed for one in of_campaign(service, doubtful)] == [True, True, False, False, False]
+
+
+def test_while_twilio_cannot_be_asked_nothing_of_a_campaign_is_declared(
+    service: WhatsAppService, simulator: Simulator, doubtful: int
+) -> None:
+    simulator.go_away()
+    with pytest.raises(ProviderAway):
+        service.run_settling(doubtful, was_sent=False, created_by="asha")
+    assert all(one.is_unconfirmed for one in of_campaign(service, doubtful))
+
+
+def test_a_press_for_all_says_first_what_each_choice_means(
+    service: WhatsAppService, doubtful: int, signed_in: Callable[[str], Person], work: Callable[[], None]
+) -> None:
+    agent, viewer = signed_in("agent"), signed_in("viewer")
+    page, campaign = f"/whatsapp_logs/campaigns/{doubtful}/in_doubt", f"/whatsapp_logs/campaigns/{doubtful}"
+    assert f'href="{page}"' in agent.get(campaign).text
+    assert f'href="{page}"' not in viewer.get(campaign).text
+    assert [viewer.get(page).status_code, viewer.post(page).status_code] == [403, 403]
+    question = agent.get(page).text
+    assert "5 messages in doubt" in question
+    assert "A linked campaign may then try them again" in question
+    assert "Nobody is written to again" in question
+    wrong = agent.post(page, data={"counts_as": "perhaps"}, follow_redirects=True)
+    assert "Choose whether they count as sent or as not sent." in wrong.text
+    pressed = agent.post(page, data={"counts_as": "sent"}, follow_redirects=True).text
+    assert "5 messages are looked up at Twilio once more" in pressed
+    work()
+    found = of_campaign(service, doubtful)
+    assert [one.status for one in found] == [Status.SENT] * 5
+    assert "Declared sent" in agent.get(f"/whatsapp_logs/messages/{found[0].id}").text
+    assert "Nothing of this campaign is in doubt." in agent.get(page, follow_redirects=True).text

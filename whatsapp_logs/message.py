@@ -192,7 +192,13 @@ class Message:
     @property
     def is_unconfirmed(self) -> bool:
         """Handed to the provider, but the answer was lost: nobody may send again before it has been looked up."""
-        return self.unconfirmed_at is not None and self.provider_id is None and not self.is_declared_not_sent
+        is_open = self.unconfirmed_at is not None and self.provider_id is None
+        return is_open and not self.is_declared_not_sent and not self.is_declared_sent
+
+    @property
+    def is_declared_sent(self) -> bool:
+        """Its answer was lost, and a person has declared that it was sent; the provider has told nothing of it."""
+        return self.status is Status.SENT and self.unconfirmed_at is not None and self.provider_id is None
 
     @property
     def is_declared_not_sent(self) -> bool:
@@ -255,8 +261,9 @@ class StatusEvent:
 
     @property
     def is_declaration(self) -> bool:
-        """Whether a person has said this, and no provider: that the message was not sent. `payload` names the person."""
-        return self.source is Source.SEND and self.provider_id is None and self.error_code == NOT_SENT
+        """Whether a person has said this, and no provider: that the message was sent, or not. `payload` names the person."""
+        is_word = self.error_code == NOT_SENT or (self.status is Status.SENT and "created_by" in self.payload)
+        return self.source is Source.SEND and self.provider_id is None and is_word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

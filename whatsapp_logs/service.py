@@ -72,6 +72,7 @@ from whatsapp_logs.store import (
     media,
     messages,
     migrate,
+    queue,
     reconciliations,
     refreshes,
     related,
@@ -429,6 +430,27 @@ class WhatsAppService:
             again = campaigns.retry(conn, campaign_id, kinds=kinds, person=person)
             campaigns.check(conn, again, config=self.config)
             return again
+
+    def campaign_in_doubt(self, campaign_id: int) -> int:
+        """How many of a campaign's messages in doubt somebody may settle now."""
+        now, waited = datetime.now(UTC), settle.BY_HAND_AFTER
+        with self.database.reading() as conn:
+            campaigns.known(conn, campaign_id)
+            return len(campaign_rows.in_doubt(conn, campaign_id, now=now, waited=waited, limit=100_000))
+
+    def settle_campaign(self, campaign_id: int, *, was_sent: bool, created_by: str) -> int:
+        """Have the worker look up what is in doubt and record this person's word for the rest; returns how many there are."""
+        count = self.campaign_in_doubt(campaign_id)
+        if count:
+            with self.transaction() as conn:
+                queue.defer(conn, "settle_campaign", campaign_id=campaign_id, was_sent=was_sent, created_by=created_by)
+        return count
+
+    def run_settling(self, campaign_id: int, *, was_sent: bool, created_by: str) -> int:
+        """Carry that out (the worker's part); see `settle.campaign_by_hand`."""
+        return settle.campaign_by_hand(
+            self.transaction, self.gateway, campaign_id, was_sent=was_sent, created_by=created_by
+        )
 
     def test_campaign(self, campaign_id: int, *, to: str, person: str) -> Message:
         """Send the first row's message to one's own number, as a single message."""

@@ -1,4 +1,4 @@
-"""Messages whose answer was lost: found at the provider's list, or declared not sent by a person. Nothing is sent again before."""
+"""Messages whose answer was lost: found at the provider's list, or settled by a person's word. Nothing is sent again before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.message import NOT_SENT, Message, ProviderMessage, Source, StatusReport
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import handover, messages, related
+from whatsapp_logs.store import campaigns, handover, messages, related
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 BY_HAND_AFTER = timedelta(hours=1)
 TOO_SOON = "It is too soon to say that this message was not sent: Twilio’s list lags, and may show it yet."
 _CLOCKS_APART = timedelta(minutes=5)
+_SETTLED_TOGETHER = 100  # locks of a transaction: their table has room for some thousands
 
 
 def by_list(transactions: Transactions, gateway: Gateway, lost: Sequence[Message]) -> int:
@@ -72,16 +73,68 @@ def by_hand(
                 "Twilio’s list shows a message to this number, from the time of this one, that the log does not know. "
                 "It may be this one, so nothing was changed. If another program has sent it, have that program log it.",
             )
-        declaration = StatusReport(
-            provider_status="failed",
-            message_id=message.id,
-            error_code=NOT_SENT,
-            error_message=f"{created_by} declared that it was not sent. Twilio’s list, asked just before, did not show it.",
-            payload={"created_by": created_by},
-        )
-        track.record(conn, [declaration], source=Source.SEND)
+        track.record(conn, [_word_of(message.id, was_sent=False, created_by=created_by)], source=Source.SEND)
         log.warning("message %s declared not sent by %s", message.id, created_by)
         return _known(conn, message.id)
+
+
+def campaign_by_hand(
+    transactions: Transactions,
+    gateway: Gateway,
+    campaign_id: int,
+    *,
+    was_sent: bool,
+    created_by: str,
+    now: datetime | None = None,
+) -> int:
+    """Look up once more what of a campaign is in doubt, and record this person's word for what the list still does not show.
+
+    A hundred together. What may be in the list, or is too new, stays as it is: that is settled one by one. Returns how many were
+    declared. Begun again it goes on. Raises ProviderAway.
+    """
+    at, declared, after = now or datetime.now(UTC), 0, 0
+    while True:
+        with transactions() as conn:
+            ids = campaigns.in_doubt(
+                conn, campaign_id, now=at, waited=BY_HAND_AFTER, after=after, limit=_SETTLED_TOGETHER
+            )
+            recipients = sorted({message.recipient for message in messages.many(conn, ids)})
+        if not ids:
+            log.warning("campaign %s: %s messages declared by %s", campaign_id, declared, created_by)
+            return declared
+        listed = {recipient: _listed(transactions, gateway, recipient) for recipient in recipients}
+        for recipient in recipients:
+            _attach(transactions, recipient, listed[recipient])
+        with transactions() as conn:
+            for recipient in recipients:  # in one order for all, so that nobody deadlocks
+                handover.hold_recipient(conn, recipient)
+            related.hold_all(conn, ids)
+            left = [one for one in messages.many(conn, ids) if one.is_unconfirmed]
+            settled = [one for one in left if not _resembles(conn, one, listed[one.recipient])]
+            reports = [_word_of(one.id, was_sent=was_sent, created_by=created_by) for one in settled]
+            track.record(conn, reports, source=Source.SEND)
+        declared, after = declared + len(settled), ids[-1]
+
+
+def _resembles(conn: Connection[Any], message: Message, listed: Sequence[ProviderMessage]) -> bool:
+    """Whether anything that the list shows to this recipient, and that nobody knows, may be this message."""
+    strangers = _strangers(conn, listed)
+    if not strangers:
+        return False
+    texts = {one.body for one in handover.without_outcome(conn, message.recipient)}
+    return any(_fits(message, one, texts) for one in strangers)
+
+
+def _word_of(message_id: int, *, was_sent: bool, created_by: str) -> StatusReport:
+    if was_sent:
+        return StatusReport(provider_status="sent", message_id=message_id, payload={"created_by": created_by})
+    return StatusReport(
+        provider_status="failed",
+        message_id=message_id,
+        error_code=NOT_SENT,
+        error_message=f"{created_by} declared that it was not sent. Twilio’s list, asked just before, did not show it.",
+        payload={"created_by": created_by},
+    )
 
 
 def _listed(transactions: Transactions, gateway: Gateway, recipient: str) -> list[ProviderMessage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -517,6 +517,22 @@ def progress(conn: Connection[Any], campaign: Campaign) -> Progress:
         next_due_at=due[0] if due else None,
         wait_reason=due[1] if due else None,
     )
+
+
+def in_doubt(
+    conn: Connection[Any], campaign_id: int, *, now: datetime, waited: timedelta, after: int = 0, limit: int
+) -> list[int]:
+    """Its messages whose answer was lost for so long, and that were looked up since; ids, from the one after `after` on."""
+    found = conn.execute(
+        """
+        SELECT m.id FROM whatsapp_logs.messages AS m
+        WHERE m.campaign_id = %(id)s AND m.id > %(after)s AND m.status IN ('scheduled', 'queued') AND m.provider_id IS NULL
+          AND m.unconfirmed_at <= %(now)s - %(waited)s AND m.last_status_check >= m.unconfirmed_at
+        ORDER BY m.id LIMIT %(limit)s
+        """,
+        {"id": campaign_id, "now": now, "waited": waited, "after": after, "limit": limit},
+    ).fetchall()
+    return [row[0] for row in found]
 
 
 def failures(conn: Connection[Any], campaign: Campaign) -> list[tuple[str, int, str | None]]:

@@ -288,7 +288,7 @@ def _reason(*, hides: bool) -> str:
 
 _SILENCE = "(%(now)s - COALESCE(m.sent_at, m.created_at))"
 _IS_UNCONFIRMED = """(m.unconfirmed_at IS NOT NULL AND m.provider_id IS NULL
-                      AND m.status <> ALL (%(final)s::whatsapp_logs.status[]))"""
+                      AND m.status <> 'sent' AND m.status <> ALL (%(final)s::whatsapp_logs.status[]))"""
 _IS_IN_DOUBT = "(m.status = 'failed' AND m.error_code = %(not_sent)s AND m.provider_id IS NOT NULL)"
 _IS_WAITING = "(m.status = 'queued' AND m.retry_at IS NOT NULL AND m.wait_reason <> '')"
 _STATUS = f"""

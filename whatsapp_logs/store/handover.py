@@ -122,14 +122,14 @@ def unconfirmed(conn: Connection[Any], *, now: datetime, limit: int) -> list[Mes
 def without_outcome(conn: Connection[Any], recipient: str) -> list[Message]:
     """One recipient's messages that are being handed over, or whose answer was lost, in the order of their hand-over.
 
-    Those that a person has declared not sent are among them: the provider may have them all the same.
+    Those that a person has declared sent, or not sent, are among them: the provider may have them all the same.
     """
     return fetch(
         conn,
         f"""
         SELECT {COLUMNS} FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
         LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-        WHERE (r.status IN ('scheduled', 'queued')
+        WHERE (r.status IN ('scheduled', 'queued') OR (r.status = 'sent' AND m.unconfirmed_at IS NOT NULL)
                OR (r.status = 'failed' AND r.error_code = %(not_sent)s AND m.unconfirmed_at IS NOT NULL))
           AND m.recipient = %(recipient)s AND m.claimed_at IS NOT NULL AND m.provider_id IS NULL
         ORDER BY m.claimed_at, m.id

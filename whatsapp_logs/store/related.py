@@ -25,6 +25,13 @@ def hold(conn: Connection[Any], message_id: int) -> None:
     conn.execute("SELECT FROM whatsapp_logs.messages WHERE id = %(id)s FOR NO KEY UPDATE", {"id": message_id})
 
 
+def hold_all(conn: Connection[Any], ids: Sequence[int]) -> None:
+    """The same of many, in one order for all, so that nobody deadlocks."""
+    conn.execute(
+        "SELECT FROM whatsapp_logs.messages WHERE id = ANY (%(ids)s) ORDER BY id FOR NO KEY UPDATE", {"ids": list(ids)}
+    )
+
+
 def clients_of(conn: Connection[Any], addresses: Sequence[str]) -> dict[str, str]:
     """Whose number each address is: the client of the latest message that was sent there for one."""
     rows = conn.execute(

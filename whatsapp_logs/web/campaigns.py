@@ -52,6 +52,8 @@ def register(blueprint: Blueprint) -> None:
     add(f"{_ONE}/resume", "resume_campaign", resume, methods=["POST"])
     add(f"{_ONE}/cancel", "cancel_campaign", cancel, methods=["POST"])
     add(f"{_ONE}/retry", "retry_campaign", retry, methods=["POST"])
+    add(f"{_ONE}/in_doubt", "campaign_in_doubt", in_doubt)
+    add(f"{_ONE}/in_doubt", "settle_campaign", settle_all, methods=["POST"])
 
 
 # --- pages ---
@@ -265,6 +267,43 @@ def retry(campaign_id: int) -> BaseResponse:
         return redirect(url_for(".campaign", campaign_id=campaign_id), 303)
     leave_notice("This is a new campaign, with those for whom it may work now. Nothing has been sent yet.")
     return redirect(url_for(".campaign", campaign_id=again), 303)
+
+
+@requires(Right.SEND)
+def in_doubt(campaign_id: int) -> str | BaseResponse:
+    """What it means to settle all that is in doubt, one way or the other, before anybody does."""
+    told = current.service().campaign(_id(campaign_id))
+    count = current.service().campaign_in_doubt(campaign_id)
+    if not count:
+        leave_notice(_nothing_to_settle(told), tone="bad")
+        return redirect(url_for(".campaign", campaign_id=campaign_id), 303)
+    return render_template("whatsapp_logs/campaign_in_doubt.html", told=told, count=count, words=campaign_words)
+
+
+@requires(Right.SEND)
+def settle_all(campaign_id: int) -> BaseResponse:
+    """Settle all that is in doubt by this person's word; the worker looks each up at Twilio before."""
+
+    def do() -> str:
+        counts_as = request.form.get("counts_as", "")
+        if counts_as not in ("sent", "not_sent"):
+            raise InvalidInput("counts_as", "Choose whether they count as sent or as not sent.")
+        count = current.service().settle_campaign(
+            _id(campaign_id), was_sent=counts_as == "sent", created_by=viewer().name
+        )
+        if not count:
+            raise InvalidInput("campaign", _nothing_to_settle(current.service().campaign(campaign_id)))
+        what = "sent" if counts_as == "sent" else "not sent"
+        found = campaign_words.many(count, "message is", "messages are")
+        return f"{found} looked up at Twilio once more. What it still does not show counts as {what}, in your name."
+
+    return _done(campaign_id, do)
+
+
+def _nothing_to_settle(told: campaigns.Told) -> str:
+    if told.progress.unconfirmed:
+        return "It is too soon to settle what is in doubt: Twilio’s list lags, and is asked for an hour."
+    return "Nothing of this campaign is in doubt."
 
 
 # --- how ---

@@ -50,7 +50,8 @@ def _reason(message: Message) -> str:
 
 def _told(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInfo) -> Line:
     if event.is_declaration:
-        return Line(event.happened_at, "Declared not sent", f"by {event.payload.get('created_by')}", "bad")
+        word, tone = ("Declared sent", "quiet") if event.status is Status.SENT else ("Declared not sent", "bad")
+        return Line(event.happened_at, word, f"by {event.payload.get('created_by')}", tone)
     if event.is_of_the_office:
         return _by_the_office(event, zone=zone)
     word = format.status_label(event.status) if event.status else event.provider_status
