@@ -106,10 +106,11 @@ def _add_rules(conn: Connection) -> None:
     _insert(
         conn,
         """
-        INSERT INTO renewal_rules (days_before, template, with_document, message_type, created_by, changed_by)
-        VALUES (%s, %s, %s, 'renewal_reminder', 'anna.admin', 'anna.admin') RETURNING rule_id
+        INSERT INTO renewal_rules (days_before, template, document, fields, message_type, created_by, changed_by)
+        VALUES (%s, %s, %s, '{"1": {"from": "client_name"}, "2": {"from": "policy_number"}, "3": {"from": "due_date"}}',
+                'renewal_reminder', 'anna.admin', 'anna.admin') RETURNING rule_id
         """,
-        [(30, "renewal_reminder_document", True), (14, "renewal_reminder", False), (3, "renewal_reminder", False)],
+        [(30, "renewal_reminder_document", "papers"), (14, "renewal_reminder", None), (3, "renewal_reminder", None)],
     )
 
 

@@ -18,6 +18,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(long_date)
     app.add_template_filter(short_date)
     app.add_template_filter(moment)
+    app.add_template_filter(day_of)
 
 
 def money(amount: Decimal, currency: str, *, cents: bool = True) -> str:
@@ -41,6 +42,11 @@ def moment(at: datetime) -> str:
     person = g.get("person")
     here = at.astimezone(ZoneInfo(person.timezone if person else current_app.config["PORTAL"].timezone))
     return f"{short_date(here)}, {here:%H:%M}"
+
+
+def day_of(at: datetime) -> date:
+    """The day of a moment, where the office is."""
+    return at.astimezone(ZoneInfo(current_app.config["PORTAL"].timezone)).date()
 
 
 def days_away(day: date, today: date) -> str:

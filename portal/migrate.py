@@ -9,10 +9,12 @@ import psycopg
 from psycopg import sql
 
 _LOCK = 7_423_901_553  # any constant but the feature's: two migrators wait for each other
-_LESS = {"portal_migrations": "SELECT"} | dict.fromkeys(
-    ("role_changes", "renewal_rule_changes", "renewal_notes"),
-    "SELECT, INSERT",  # what was done is only ever added to
-)
+_LESS = {
+    "portal_migrations": "SELECT",
+    "role_changes": "SELECT, INSERT",  # what was done is only ever added to
+    "renewal_rule_changes": "SELECT, INSERT",
+    "renewal_notes": "SELECT, INSERT, UPDATE (note, erased_at)",  # a trigger lets them be emptied, and nothing else
+}
 
 
 def apply(dsn: str) -> int:

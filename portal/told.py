@@ -37,17 +37,27 @@ STATES = {
 }
 _HOW = {"called": "by telephone", "letter": "by letter", "other": "otherwise"}
 
-# When somebody knew: by a delivered message, or because a person told them; the earlier of both.
-_TOLD_AT = "LEAST(m.delivered_at, d.done_at)"
+# On which day somebody knew: as it was noted, or by a message that has been delivered since.
+_TOLD_ON = "COALESCE(d.told_on, (m.delivered_at AT TIME ZONE %(zone)s)::date)"
 _STATE = f"""
-    CASE WHEN ({_TOLD_AT} AT TIME ZONE %(zone)s)::date <= d.due_on - {IN_TIME_DAYS} THEN 'in_time'
-         WHEN {_TOLD_AT} IS NOT NULL THEN 'late'
+    CASE WHEN {_TOLD_ON} <= d.due_on - {IN_TIME_DAYS} THEN 'in_time'
+         WHEN {_TOLD_ON} IS NOT NULL THEN 'late'
          WHEN p.ends_on <> d.due_on OR p.status <> 'active' THEN 'dropped'
          WHEN d.due_on - {IN_TIME_DAYS} > %(today)s THEN 'ahead'
          ELSE 'not_told' END"""
-_ALL = f"""
-    SELECT {telling.COLUMNS}, {_STATE} AS state FROM {telling.JOINED}
-    WHERE d.due_on BETWEEN %(first)s AND %(last)s"""  # noqa: S608 - words of ours
+_DAYS = "d.due_on BETWEEN %(first)s AND %(last)s"
+_OPEN = f"{_DAYS} AND d.told_on IS NULL"
+# Where to look for an answer among what is noted; the others are found by asking the log.
+_NOTED = {
+    "": _DAYS,
+    "in_time": f"{_DAYS} AND d.told_on <= d.due_on - {IN_TIME_DAYS}",
+    "late": f"{_DAYS} AND d.told_on > d.due_on - {IN_TIME_DAYS}",
+}
+_PLACES = (
+    "(SELECT d.policy_id, d.due_on FROM renewal_dues AS d WHERE {where} ORDER BY d.due_on, d.policy_id LIMIT {limit})"
+)
+_AFTER = "(d.due_on, d.policy_id) > (%(after_due)s, %(after_policy)s)"
+_UNTIL = "(d.due_on, d.policy_id) <= (%(until_due)s, %(until_policy)s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +75,22 @@ def index() -> str:
     wanted, state, today = _range(), _state(), office_today()
     after = Place.decode(request.args.get("after"))
     with database() as conn:
-        counts = count(conn, wanted, today=today)
-        found = listed(conn, wanted, today=today, state=state, after=after, limit=SIZE + 1)
-    shown = found[:SIZE]
-    more = Place(shown[-1].due_on, shown[-1].policy_id).encode() if len(found) > SIZE else None
+        counts, is_all = count(conn, wanted, today=today)
+        shown, more = listed(conn, wanted, today=today, state=state, after=after, limit=SIZE)
     ended = sum(counts.get(name, 0) for name in ("in_time", "late", "not_told"))
     return render_template(
         "told.html",
         dues=shown,
         counts=counts,
-        share=f"{counts.get('in_time', 0) / ended:.0%}" if ended else None,
+        share=f"{counts.get('in_time', 0) / ended:.0%}" if ended and is_all else None,
+        is_all=is_all,
+        examined=telling.EXAMINED,
         ended=ended,
         wanted=wanted,
         state=state,
         states=STATES,
         presets=_presets(today),
-        next=more,
+        next=more.encode() if more else None,
         is_first=after is None,
         today=today,
         told_at=told_at,
@@ -96,39 +106,76 @@ def export() -> Response:
     """The chosen part of the report as a file."""
     wanted, state, today = _range(), _state(), office_today()
     with database() as conn:
-        found = listed(conn, wanted, today=today, state=state, after=None, limit=None)
+        found = all_of_them(conn, wanted, today=today, state=state)
     response = Response("".join(_lines(found)), mimetype="text/csv")
     name = f"told-in-time-{wanted.first}-{wanted.last}.csv"
     response.headers["Content-Disposition"] = content_disposition("attachment", name)
     return response
 
 
-def count(conn: Connection, wanted: Range, *, today: date) -> dict[str, int]:
-    """How many due dates there are of each answer."""
+def count(conn: Connection[Any], wanted: Range, *, today: date) -> tuple[dict[str, int], bool]:
+    """How many due dates there are of each answer, and whether those are all: of open ones the soonest EXAMINED are looked at.
+
+    Whoever is noted to know is counted from an index; the log is asked about the others only.
+    """
+    given = _parameters(wanted, today)
+    until = telling.bound(conn, _OPEN, given)
     rows = conn.execute(
-        f"SELECT state, count(*) FROM ({_ALL}) AS dues GROUP BY state".encode(),  # noqa: S608 - words of ours
-        _parameters(wanted, today),
+        f"""
+        SELECT state, sum(n)::integer FROM (
+            SELECT CASE WHEN d.told_on <= d.due_on - {IN_TIME_DAYS} THEN 'in_time' ELSE 'late' END AS state, count(*) AS n
+            FROM renewal_dues AS d WHERE {_DAYS} AND d.told_on IS NOT NULL GROUP BY 1
+            UNION ALL
+            SELECT state, count(*) FROM ({_dues(f"{_OPEN} AND {_UNTIL}" if until else _OPEN)}) AS open GROUP BY state
+        ) AS all_of_them GROUP BY state
+        """.encode(),  # noqa: S608 - words of ours
+        given | (until.parameters("until") if until else {}),
     )
     found: dict[str, int] = dict(rows.fetchall())
-    return {name: found[name] for name in STATES if name in found}
+    return {name: found[name] for name in STATES if name in found}, until is None
 
 
 def listed(
-    conn: Connection, wanted: Range, *, today: date, state: str, after: Place | None, limit: int | None
-) -> list[Due]:
-    """The due dates of the report, soonest first."""
-    where = ["state = %(state)s"] if state else []
-    if after:
-        where.append("(due_on, policy_id) > (%(after_due)s, %(after_policy)s)")
-    given: dict[str, Any] = {"state": state, "limit": limit}
-    if after:
-        given |= {"after_due": after.due_on, "after_policy": after.policy_id}
-    condition = f"WHERE {' AND '.join(where)}" if where else ""
+    conn: Connection[Any], wanted: Range, *, today: date, state: str, after: Place | None, limit: int
+) -> tuple[list[Due], Place | None]:
+    """The due dates of the report, soonest first, and where to look on: after the last one, or after the last that was examined."""
+    given = _parameters(wanted, today) | {"state": state, "limit": limit + 1}
+    given |= after.parameters("after") if after else {}
+    onwards = f" AND {_AFTER}" if after else ""
+    until = telling.bound(conn, _OPEN + onwards, given) if state else None
+    if until:
+        given |= until.parameters("until")
+        onwards += f" AND {_UNTIL}"
+    places = _PLACES.format(where=_NOTED.get(state, "false") + onwards, limit="%(limit)s")
+    if state:
+        places += f" UNION {_PLACES.format(where=_OPEN + onwards, limit='ALL')}"
+    with conn.cursor(row_factory=class_row(Due)) as cursor:
+        found = cursor.execute(
+            f"""
+            SELECT * FROM ({_dues(f"(d.policy_id, d.due_on) IN ({places})")}) AS dues
+            {"WHERE state = %(state)s" if state else ""} ORDER BY due_on, policy_id LIMIT %(limit)s
+            """.encode(),  # noqa: S608 - words of ours
+            given,
+        ).fetchall()
+    if len(found) > limit:
+        return found[:limit], Place(found[limit - 1].due_on, found[limit - 1].policy_id)
+    return found, until
+
+
+def all_of_them(conn: Connection[Any], wanted: Range, *, today: date, state: str) -> list[Due]:
+    """The whole report, or the whole of one answer, for a file."""
+    condition = "WHERE state = %(state)s" if state else ""
     with conn.cursor(row_factory=class_row(Due)) as cursor:
         return cursor.execute(
-            f"SELECT * FROM ({_ALL}) AS dues {condition} ORDER BY due_on, policy_id LIMIT %(limit)s".encode(),  # noqa: S608 - words of ours
-            _parameters(wanted, today) | given,
+            f"SELECT * FROM ({_dues(_DAYS)}) AS dues {condition} ORDER BY due_on, policy_id".encode(),  # noqa: S608 - words of ours
+            _parameters(wanted, today) | {"state": state},
         ).fetchall()
+
+
+def _dues(where: str) -> str:
+    return f"""
+        SELECT {telling.COLUMNS}, {_STATE} AS state
+        FROM (SELECT * FROM renewal_dues AS d WHERE {where}) AS d {telling.JOINED}"""  # noqa: S608 - words of ours
 
 
 def told_at(due: Due) -> datetime | None:

@@ -40,22 +40,26 @@ REASONS = {
 DONE = {"called": "Called: they know", "letter": "Letter sent", "other": "Told otherwise"}
 KINDS = {"called": DONE["called"], "no_answer": "Called: no answer", "letter": DONE["letter"], "other": DONE["other"]}
 
+# Whoever has read it knows. Nothing is sent to somebody who has opted out, so that goes before what became of the last reminder;
+# a number that was corrected since is not wrong any more.
 _STATE = """
     CASE WHEN d.done_at IS NOT NULL THEN 'done'
-         WHEN c.phone !~ '^\\+[0-9]{7,15}$' THEN 'no_number'
          WHEN m.read_at IS NOT NULL THEN NULL
-         WHEN m.delivered_at IS NOT NULL
-         THEN CASE WHEN m.delivered_at < now() - make_interval(days => %(silent)s) THEN 'unread' END
-         WHEN m.last_error = ANY (%(opted_out)s) THEN 'opted_out'
-         WHEN m.last_error = ANY (%(wrong_number)s) THEN 'wrong_number'
+         WHEN m.delivered_at >= now() - make_interval(days => %(silent)s) THEN NULL
+         WHEN c.phone !~ '^\\+[0-9]{7,15}$' THEN 'no_number'
+         WHEN COALESCE(w.kind = 'opt_out', m.last_error = ANY (%(opted_out)s)) THEN 'opted_out'
+         WHEN m.delivered_at IS NOT NULL THEN 'unread'
+         WHEN m.last_error = ANY (%(wrong_number)s) AND m.last_to = c.phone THEN 'wrong_number'
          WHEN m.last_status IN ('failed', 'undelivered') THEN 'failed'
          WHEN m.last_status = 'canceled' THEN 'canceled'
          WHEN m.sent > 0 THEN CASE WHEN m.last_at < now() - make_interval(days => %(silent)s) THEN 'no_receipt' END
          WHEN d.due_on <= %(today)s + %(nothing)s THEN 'nothing_sent' END"""
-_SOON = f"""
-    SELECT {telling.COLUMNS}, {_STATE} AS state FROM {telling.JOINED}
-    WHERE p.status = 'active' AND p.ends_on = d.due_on
-      AND d.due_on BETWEEN %(today)s - {BACK_DAYS} AND %(today)s + {AHEAD_DAYS}"""  # noqa: S608 - words of ours
+_DAYS = f"d.due_on BETWEEN %(today)s - {BACK_DAYS} AND %(today)s + {AHEAD_DAYS}"
+_OPEN, _DONE = f"{_DAYS} AND NOT d.is_read AND d.done_at IS NULL", f"{_DAYS} AND d.done_at IS NOT NULL"
+_AFTER, _UNTIL = (
+    f"(d.due_on, d.policy_id) {sign} (%({name}_due)s, %({name}_policy)s)"
+    for sign, name in ((">", "after"), ("<=", "until"))
+)
 
 
 @unreached.get("/")
@@ -67,20 +71,19 @@ def index() -> str:
         abort(400, "The list has no such part. Go back to the whole list.")
     after, today = Place.decode(request.args.get("after")), office_today()
     with database() as conn:
-        counts = count(conn, today)
-        found = listed(conn, today, reason=reason, whose=whose, me=me().username, after=after, limit=SIZE + 1)
-        shown = found[:SIZE]
+        counts, is_all = count(conn, today)
+        shown, more = listed(conn, today, reason=reason, whose=whose, me=me().username, after=after, limit=SIZE)
         notes = _notes(conn, shown)
         people = _people(conn)
-    more = Place(shown[-1].due_on, shown[-1].policy_id).encode() if len(found) > SIZE else None
     return render_template(
         "unreached.html",
         dues=shown,
         counts=counts,
         total=sum(n for name, n in counts.items() if name != "done"),
+        is_all=is_all,
         reason=reason,
         whose=whose,
-        next=more,
+        next=more.encode() if more else None,
         is_first=after is None,
         today=today,
         reasons=REASONS,
@@ -108,10 +111,11 @@ def note(policy_id: int) -> Response:
         if kind in DONE:
             conn.execute(
                 """
-                UPDATE renewal_dues SET done_at = now(), done_by = %(by)s, done_how = %(how)s
+                UPDATE renewal_dues
+                SET done_at = now(), done_by = %(by)s, done_how = %(how)s, told_on = LEAST(told_on, %(today)s)
                 WHERE policy_id = %(policy)s AND due_on = %(due)s AND done_at IS NULL
                 """,
-                {"policy": policy_id, "due": due_on, "by": me().username, "how": kind},
+                {"policy": policy_id, "due": due_on, "by": me().username, "how": kind, "today": office_today()},
             )
     say("Noted. They know, so this is done." if kind in DONE else "Noted.", "ok")
     return _back()
@@ -135,33 +139,56 @@ def assign(policy_id: int) -> Response:
     return _back()
 
 
-def count(conn: Connection, today: date) -> dict[str, int]:
-    """How many cases there are for each reason, and how many are done."""
+def count(conn: Connection[Any], today: date) -> tuple[dict[str, int], bool]:
+    """How many cases each reason has among the soonest EXAMINED open due dates, and how many are done; whether those are all."""
+    until = telling.bound(conn, _OPEN, {"today": today})
     rows = conn.execute(
-        f"SELECT state, count(*) FROM ({_SOON}) AS soon WHERE state IS NOT NULL GROUP BY state".encode(),  # noqa: S608 - words of ours
-        _parameters(today),
+        f"""
+        SELECT state, count(*) FROM ({_cases(_OPEN, until=until)}) AS soon WHERE state IS NOT NULL GROUP BY state
+        UNION ALL
+        SELECT 'done', count(*) FROM (
+            SELECT FROM renewal_dues AS d JOIN policies AS p USING (policy_id)
+            WHERE {_DONE} AND p.status = 'active' AND p.ends_on = d.due_on LIMIT {telling.EXAMINED}
+        ) AS done HAVING count(*) > 0
+        """.encode(),  # noqa: S608 - words of ours
+        _parameters(today) | (until.parameters("until") if until else {}),
     )
     found: dict[str, int] = dict(rows.fetchall())
-    return {name: found[name] for name in (*REASONS, "done") if name in found}
+    return {name: found[name] for name in (*REASONS, "done") if name in found}, until is None
 
 
 def listed(
-    conn: Connection, today: date, *, reason: str, whose: str, me: str, after: Place | None, limit: int
-) -> list[Due]:
-    """A page of cases, soonest due first."""
-    where = ["state = %(reason)s" if reason else "state <> 'done'"]
+    conn: Connection[Any], today: date, *, reason: str, whose: str, me: str, after: Place | None, limit: int
+) -> tuple[list[Due], Place | None]:
+    """A page of cases, soonest due first, and where to look on: after the last one, or after the last that was examined."""
+    where = [_DONE if reason == "done" else _OPEN]
     if whose:
-        where.append("assigned_to = %(me)s" if whose == "me" else "assigned_to IS NULL")
+        where.append("d.assigned_to = %(me)s" if whose == "me" else "d.assigned_to IS NULL")
     if after:
-        where.append("(due_on, policy_id) > (%(after_due)s, %(after_policy)s)")
-    given = {"reason": reason, "me": me, "limit": limit}
-    if after:
-        given |= {"after_due": after.due_on, "after_policy": after.policy_id}
+        where.append(_AFTER)
+    given = _parameters(today) | {"reason": reason, "me": me, "limit": limit + 1}
+    given |= after.parameters("after") if after else {}
+    until = telling.bound(conn, " AND ".join(where), given)
+    given |= until.parameters("until") if until else {}
     with conn.cursor(row_factory=class_row(Due)) as cursor:
-        return cursor.execute(
-            f"SELECT * FROM ({_SOON}) AS soon WHERE {' AND '.join(where)} ORDER BY due_on, policy_id LIMIT %(limit)s".encode(),  # noqa: S608 - words of ours
-            _parameters(today) | given,
+        found = cursor.execute(
+            f"""
+            SELECT * FROM ({_cases(" AND ".join(where), until=until)}) AS soon
+            WHERE {"state = %(reason)s" if reason else "state IS NOT NULL"} ORDER BY due_on, policy_id LIMIT %(limit)s
+            """.encode(),  # noqa: S608 - words of ours
+            given,
         ).fetchall()
+    if len(found) > limit:
+        return found[:limit], Place(found[limit - 1].due_on, found[limit - 1].policy_id)
+    return found, until
+
+
+def _cases(where: str, *, until: Place | None = None) -> str:
+    """The due dates of these conditions that still are their policies', with their state; up to the bound."""
+    return f"""
+        SELECT {telling.COLUMNS}, {_STATE} AS state
+        FROM (SELECT * FROM renewal_dues AS d WHERE {where}{f" AND {_UNTIL}" if until else ""}) AS d {telling.JOINED}
+        WHERE p.status = 'active' AND p.ends_on = d.due_on"""  # noqa: S608 - words of ours
 
 
 def _parameters(today: date) -> dict[str, Any]:
@@ -177,7 +204,7 @@ def _parameters(today: date) -> dict[str, Any]:
 def _notes(conn: Connection, dues: list[Due]) -> Mapping[tuple[int, date], list[tuple[Any, ...]]]:
     rows = conn.execute(
         """
-        SELECT n.policy_id, n.due_on, n.kind, n.note, n.noted_by, n.noted_at FROM renewal_notes AS n
+        SELECT n.policy_id, n.due_on, n.kind, n.note, n.noted_by, n.noted_at, n.erased_at IS NOT NULL FROM renewal_notes AS n
         JOIN unnest(%(policies)s::integer[], %(dues)s::date[]) AS d (policy_id, due_on) USING (policy_id, due_on)
         ORDER BY n.note_id
         """,

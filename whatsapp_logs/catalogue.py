@@ -138,14 +138,22 @@ class Version:
         return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     @property
+    def is_filled_in(self) -> bool:
+        """Whether an office has anything to say with it: it is no one-time password, and its document, if any, can be ours."""
+        is_foreign = self.media_variable is not None and (self.media_url or "").startswith(
+            "{{"
+        )  # the host is a field too
+        return self.category != "AUTHENTICATION" and not is_foreign
+
+    @property
     def is_of_words_alone(self) -> bool:
         """Whether a person or a campaign may send it with nothing but its fields: no document, no one-time password."""
-        return self.media_variable is None and self.category != "AUTHENTICATION"
+        return self.media_variable is None and self.is_filled_in
 
     def with_values(self, values: Mapping[str, str]) -> Template:
         """The template as a message carries it."""
         assert self.content_sid is not None, "only what Twilio has is sent"
-        return Template(sid=self.content_sid, name=self.name, variables=values)
+        return Template(sid=self.content_sid, name=self.name, variables=values, media_variable=self.media_variable)
 
     def text(self, values: Mapping[str, str] | None = None) -> str:
         """The words as the recipient reads them; without values, with the samples."""

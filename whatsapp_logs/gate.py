@@ -405,6 +405,11 @@ _NOT_APPROVED = {
 }
 
 
+def not_approved(name: str, approval: str) -> str:
+    """Why a template that stands so cannot be sent with."""
+    return _NOT_APPROVED.get(approval, "The template {name} has not been approved by WhatsApp.").format(name=name)
+
+
 def _template(case: _Case, found: _Found) -> None:
     wanted = case.draft.template
     if wanted is None:
@@ -415,9 +420,7 @@ def _template(case: _Case, found: _Found) -> None:
         text = f"Twilio has no template of this id for {what}. Synchronise the templates, or choose another."
         found.add(case, Rule.TEMPLATE, "template_unknown", text, Action.CHOOSE_TEMPLATE)
     elif known is not None and not _may_be_used(known, case):
-        text = _NOT_APPROVED.get(known.approval, "The template {name} has not been approved by WhatsApp.").format(
-            name=known.name
-        )
+        text = not_approved(known.name, known.approval)
         found.add(case, Rule.TEMPLATE, f"template_{known.approval}", text, Action.CHOOSE_TEMPLATE)
     _variables(case, found, wanted, known)
 

@@ -579,6 +579,23 @@ class WhatsAppService:
         """Those of them that a campaign, or a person answering, fills in and sends."""
         return [one for one in self.usable_templates() if one.is_of_words_alone]
 
+    def templates_of_policies(self) -> list[Version]:
+        """Those of them that can be filled in from a policy: of words, or with a document of ours."""
+        return [one for one in self.usable_templates() if one.is_filled_in]
+
+    def templates_named(self) -> dict[str, Version | None]:
+        """What TWILIO_TEMPLATE_… names, by name: the catalogue's version of that SID; None where it does not know it yet."""
+        with self.database.reading() as conn:
+            known = {
+                one.content_sid: one for one in template_rows.of_sids(conn, sorted(self.config.templates.values()))
+            }
+        return {name: known.get(sid) for name, sid in self.config.templates.items()}
+
+    def latest_template(self, name: str, *, language: str | None = None) -> Version | None:
+        """The version of that name that was submitted last, whatever became of it."""
+        with self.database.reading() as conn:
+            return template_rows.latest(conn, name=name, language=language)
+
     def save_template(
         self, wanted: Wanted, *, person: str, template_id: int | None = None, seen: str | None = None
     ) -> int:

@@ -10,13 +10,18 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
-from portal import reminders
+from portal import letters, reminders, runs
 from portal.reminders import Outcome
-from whatsapp_logs import Config, Message, MessageFilter, Status, WhatsAppService
+from tests.test_templates import approved, next_version
+from whatsapp_logs import Config, Message, MessageFilter, Source, Status, StatusReport, WhatsAppService
+from whatsapp_logs.drafting import Wanted
+from whatsapp_logs.twilio.simulator import Simulator
 
 LONDON = ZoneInfo("Europe/London")
 TODAY = date(2027, 3, 10)
+USUAL = {"1": {"from": "client_name"}, "2": {"from": "policy_number"}, "3": {"from": "due_date"}}
 
 
 class Office:
@@ -25,14 +30,25 @@ class Office:
     def __init__(self, dsn: str, service: WhatsAppService) -> None:
         self.service, self.dsn, self.count = service, dsn, 0
 
-    def rule(self, days: int, *, since: date = TODAY, on: bool = True, document: bool = False) -> int:
+    def rule(
+        self,
+        days: int,
+        *,
+        since: date = TODAY,
+        on: bool = True,
+        document: str | None = None,
+        template: str | None = None,
+        language: str | None = None,
+        fields: dict[str, dict[str, str]] | None = None,
+    ) -> int:
         return self._id(
             """
-            INSERT INTO renewal_rules (days_before, template, with_document, message_type, is_active, active_since, created_by,
-                                       changed_by)
-            VALUES (%s, %s, %s, 'renewal_reminder', %s, %s, 'anna', 'anna') RETURNING rule_id
+            INSERT INTO renewal_rules (days_before, template, language, document, fields, message_type, is_active, active_since,
+                                       created_by, changed_by)
+            VALUES (%s, %s, %s, %s, %s, 'renewal_reminder', %s, %s, 'anna', 'anna') RETURNING rule_id
             """,
-            days, "renewal_reminder_document" if document else "renewal_reminder", document, on, since,
+            days, template or ("renewal_reminder_document" if document else "renewal_reminder"), language, document,
+            Jsonb(fields or USUAL), on, since,
         )  # fmt: skip
 
     def policy(self, days: int, *, phone: str | None = None, status: str = "active", today: date = TODAY) -> int:
@@ -107,7 +123,7 @@ def test_a_rule_reminds_each_holder_once_so_many_days_before(office: Office) -> 
 
 
 def test_the_papers_go_with_it_the_uploaded_ones_before_the_schedule(office: Office) -> None:
-    office.rule(30, document=True)
+    office.rule(30, document="papers")
     with_paper, without = office.policy(30), office.policy(30)
     office.do(
         """
@@ -307,3 +323,257 @@ def test_the_worker_runs_them_by_the_setting_worker_extra(
         missing = WhatsAppService(replace(service.config, worker_extra=(name,)))
         with pytest.raises(ConfigError, match=f"WORKER_EXTRA names {name}, which cannot be loaded"):
             make_app(missing)
+
+
+# --- what a rule sends ---
+
+PRICED = Wanted(
+    name="renewal_price",
+    body="Dear {{1}}, your {{2}} ends on {{3}}. To go on costs {{4}}: {{5}} will call you.",
+    names={"1": "first name", "2": "product", "3": "end", "4": "price", "5": "adviser"},
+    samples={"1": "Asha", "2": "home insurance", "3": "12 May 2026", "4": "£342.50", "5": "Arjun"},
+)
+PRICED_FIELDS = {
+    "1": {"from": "first_name"},
+    "2": {"from": "product"},
+    "3": {"from": "due_date"},
+    "4": {"from": "premium"},
+    "5": {"text": "Arjun Mehta"},
+}
+
+
+def of_catalogue(office: Office, days: int = 30, **more: object) -> int:
+    return office.rule(days, template="renewal_price", language="en_GB", fields=PRICED_FIELDS, **more)  # type: ignore[arg-type]
+
+
+def test_a_rule_sends_any_approved_template_its_fields_filled_from_the_policy(
+    office: Office, simulator: Simulator
+) -> None:
+    version = approved(office.service, simulator, PRICED)
+    of_catalogue(office)
+    policy = office.policy(30)
+    office.do("UPDATE clients SET name = E'Mei-Ling   Chen'")
+    assert office.run() == Outcome(made=1)
+    (message,) = office.sent()
+    assert (
+        message.body
+        == "Dear Mei-Ling, your home insurance ends on 9 April 2027. To go on costs £100.00: Arjun Mehta will call you."
+    )
+    assert (message.template_sid, message.template_name) == (version.content_sid, "renewal_price")
+    assert message.variables == {
+        "1": "Mei-Ling",
+        "2": "home insurance",
+        "3": "9 April 2027",
+        "4": "£100.00",
+        "5": "Arjun Mehta",
+    }
+    assert message.request_key == f"renewal:1:{policy}:2027-04-09"
+    office.service.deliver([message.id])
+    (sent,) = simulator.messages()
+    assert sent.body == message.body, "what the log says is what the customer reads"
+
+
+def test_a_template_with_a_document_carries_the_policys_schedule_where_the_rule_says_so(
+    office: Office, simulator: Simulator
+) -> None:
+    wanted = replace(PRICED, name="renewal_price_paper", has_document=True)
+    approved(office.service, simulator, wanted)
+    rule = office.rule(30, template="renewal_price_paper", language="en_GB", fields=PRICED_FIELDS, document="schedule")
+    policy = office.policy(30)
+    office.do(
+        """
+        INSERT INTO renewal_documents (policy_id, filename, content_type, content, sha256, uploaded_by)
+        VALUES (%s, 'offer.pdf', 'application/pdf', 'x', sha256('x'), 'anna')
+        """,
+        policy,
+    )
+    office.run()
+    (message,) = office.sent()
+    assert (message.status, message.media_filename) == (Status.QUEUED, "HOM-00001.pdf"), "the offer was not asked for"
+    office.do("UPDATE renewal_rules SET document = 'papers' WHERE rule_id = %s", rule)
+    office.policy(30)
+    office.do(
+        """
+        INSERT INTO renewal_documents (policy_id, filename, content_type, content, sha256, uploaded_by)
+        SELECT policy_id, 'offer.pdf', 'application/pdf', 'x', sha256('x'), 'anna' FROM policies ON CONFLICT DO NOTHING
+        """
+    )
+    office.run()
+    assert office.sent()[0].media_filename == "offer.pdf"
+
+
+def test_reminders_of_a_stopped_template_wait_for_it_and_leave_once_it_is_back(
+    office: Office, simulator: Simulator
+) -> None:
+    version = approved(office.service, simulator, PRICED)
+    of_catalogue(office)
+    waits, other = office.policy(30), office.policy(14)
+    office.rule(14)
+    simulator.pause_template(version.content_sid or "")
+    office.service.synchronise_templates()
+    assert office.run() == Outcome(made=1), "another rule is not kept"
+    assert [message.policy_id for message in office.sent()] == [str(other)]
+    assert office.rows("SELECT count(*) FROM renewal_reminders WHERE policy_id = %s", waits) == [(0,)]
+    simulator.unpause_template(version.content_sid or "")
+    office.service.synchronise_templates()
+    assert office.run(TODAY + timedelta(days=3)) == Outcome(made=1)
+    assert office.sent()[0].policy_id == str(waits)
+
+
+def test_what_waited_for_a_template_longer_than_it_is_useful_is_left_out_with_that_reason(
+    office: Office, simulator: Simulator
+) -> None:
+    version = approved(office.service, simulator, PRICED)
+    of_catalogue(office)
+    office.policy(30)
+    simulator.disable_template(version.content_sid or "")
+    office.service.synchronise_templates()
+    assert office.run(TODAY + timedelta(days=7)) == Outcome()
+    assert office.run(TODAY + timedelta(days=8)) == Outcome(left_out=1)
+    assert office.rows("SELECT left_out FROM renewal_reminders") == [("template",)]
+
+
+def test_a_newer_version_with_another_field_is_not_sent_half_filled(office: Office, simulator: Simulator) -> None:
+    first = approved(office.service, simulator, PRICED)
+    rule = of_catalogue(office)
+    office.policy(30)
+    body = PRICED.body.replace("will call you.", "will call you on {{6}}, in the morning or in the afternoon.")
+    more = replace(PRICED, body=body, names=PRICED.names | {"6": "day"}, samples=PRICED.samples | {"6": "Monday"})
+    second = office.service.submit_template(next_version(office.service, first, more).id, person="anna")
+    simulator.wait_for_template(second.content_sid or "", "approved")
+    office.service.synchronise_templates()
+    assert office.run() == Outcome()
+    (why,) = reminders.stopped(office.service, letters.every(office.service), rules_of(office)).values()
+    assert "a field that this rule does not fill in: “day”" in why
+    office.do('UPDATE renewal_rules SET fields = fields || \'{"6": {"text": "Monday"}}\' WHERE rule_id = %s', rule)
+    assert office.run() == Outcome(made=1)
+
+
+def test_a_paused_nearer_rule_takes_nobodys_place(office: Office, simulator: Simulator) -> None:
+    version = approved(office.service, simulator, PRICED)
+    of_catalogue(office, 28, since=TODAY - timedelta(days=60))
+    office.rule(30, since=TODAY - timedelta(days=60))
+    office.policy(26)
+    simulator.pause_template(version.content_sid or "")
+    office.service.synchronise_templates()
+    assert office.run() == Outcome(made=1), "the 30-day reminder is four days late, and nothing nearer can be sent"
+
+
+def rules_of(office: Office) -> list[reminders.Rule]:
+    with office.service.transaction() as conn:
+        return reminders.rules(conn)
+
+
+# --- a due date that goes away and comes back ---
+
+
+def move(office: Office, policy: int, days: int) -> None:
+    office.do("UPDATE policies SET ends_on = ends_on + %s WHERE policy_id = %s", days, policy)
+
+
+def test_a_date_that_returns_after_another_was_told_is_told_again(office: Office) -> None:
+    office.rule(30, since=TODAY - timedelta(days=60))
+    policy = office.policy(30)
+    assert office.run() == Outcome(made=1)
+    office.service.deliver([office.sent()[0].id])
+    move(office, policy, -2)
+    assert office.run() == Outcome(made=1), "they are told the other date"
+    office.service.deliver([office.sent()[0].id])
+    move(office, policy, 2)
+    assert office.run() == Outcome(), "not on the same day: the gate would take the same words for a duplicate"
+    for day in (2, 3):
+        office.run(TODAY + timedelta(days=day))
+    told = [message.request_key for message in office.sent()]
+    assert told == [
+        f"renewal:1:{policy}:2027-04-09:1",
+        f"renewal:1:{policy}:2027-04-07",
+        f"renewal:1:{policy}:2027-04-09",
+    ]
+    assert office.run(TODAY + timedelta(days=20)) == Outcome(), "and once only"
+
+
+def test_a_date_that_returns_while_nothing_else_was_told_is_not_told_twice(office: Office) -> None:
+    office.rule(30)
+    policy = office.policy(30)
+    office.run()
+    office.service.deliver([office.sent()[0].id])
+    move(office, policy, 40)
+    assert office.run() == Outcome()
+    move(office, policy, -40)
+    for day in range(5):
+        assert office.run(TODAY + timedelta(days=day)) == Outcome()
+
+
+def test_a_reminder_that_was_taken_back_unsent_is_made_when_its_date_returns(office: Office) -> None:
+    office.rule(30)
+    policy = office.policy(30)
+    office.run()
+    move(office, policy, 40)
+    assert office.run().taken_back == 1
+    move(office, policy, -40)
+    assert office.run() == Outcome(made=1)
+    assert [message.status for message in office.sent()] == [Status.QUEUED, Status.CANCELED]
+
+
+def test_a_returned_date_is_told_even_when_its_day_lies_more_than_a_week_back(office: Office) -> None:
+    office.rule(30, since=TODAY - timedelta(days=60))
+    policy = office.policy(30)
+    office.run()
+    office.service.deliver([office.sent()[0].id])
+    move(office, policy, 10)
+    later = TODAY + timedelta(days=10)
+    assert office.run(later) == Outcome(made=1)
+    office.service.deliver([office.sent()[0].id])
+    move(office, policy, -10)
+    assert office.run(TODAY + timedelta(days=12)) == Outcome(made=1), "the last they heard is wrong"
+
+
+# --- how the runs went ---
+
+
+def test_a_run_says_when_it_ended_what_it_made_and_a_failed_one_why(office: Office) -> None:
+    office.rule(30)
+    office.policy(30)
+    office.run()
+    with office.service.transaction() as conn:
+        ended = runs.look(conn)
+    assert (ended.made, ended.failed_at) == (1, None)
+    assert ended.last_at is not None
+    office.policy(30)
+    office.do(
+        """
+        CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'power cut'; END $$;
+        CREATE TRIGGER break BEFORE INSERT ON whatsapp_logs.messages FOR EACH ROW EXECUTE FUNCTION break()
+        """
+    )
+    with pytest.raises(psycopg.errors.RaiseException):
+        office.run()
+    with office.service.transaction() as conn:
+        failed = runs.look(conn)
+    assert failed.problem == "RaiseException: power cut"
+    assert (failed.last_at, failed.made) == (ended.last_at, 1)
+    office.do("DROP TRIGGER break ON whatsapp_logs.messages")
+    office.run()
+    with office.service.transaction() as conn:
+        assert runs.look(conn).failed_at is None, "a run that comes to its end ends it"
+
+
+def test_a_run_notes_who_knows_by_now(office: Office) -> None:
+    policy = office.policy(10)
+    office.run(clock=time(3))
+    at = datetime.combine(TODAY, time(23, 30), UTC)
+    office.service.log_message(
+        message_sid="SM" + "7" * 32,
+        to="+447700900001",
+        message_type="renewal_reminder",
+        body="x",
+        policy_id=policy,
+        created_at=at,
+    )
+    for word, minutes in (("delivered", 40), ("read", 90)):
+        report = StatusReport(
+            provider_status=word, provider_id="SM" + "7" * 32, happened_at=at + timedelta(minutes=minutes)
+        )
+        office.service.record([report], source=Source.IMPORT)
+    office.run(TODAY + timedelta(days=1), clock=time(3))
+    assert office.rows("SELECT told_on, is_read FROM renewal_dues") == [(date(2027, 3, 11), True)], "the office's day"

@@ -7,19 +7,24 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
+from werkzeug.test import TestResponse
 
-from portal import database, demo, reminders
+from portal import database, demo, reminders, telling, unreached
 from portal.app import create_app
 from portal.config import PortalConfig
 from tests.portal.conftest import COOKIE, SECRET_KEY, Browser, Office
 from tests.postgres_keeper import APP_ROLE
-from whatsapp_logs import Config, Source, StatusReport, WhatsAppService
+from whatsapp_logs import Config, Source, StatusReport, WhatsAppService, receive
 from whatsapp_logs.config import GATE_RULES
+from whatsapp_logs.message import Inbound
 
 LONDON = ZoneInfo("Europe/London")
 
@@ -55,13 +60,15 @@ class Bureau(Office):
             reminders.note_dues(conn, self.today, back_days=90)
         return policy
 
-    def reminder(self, policy: int, *told: str, ago: float = 0, code: str | None = None) -> int:
+    def reminder(
+        self, policy: int, *told: str, ago: float = 0, code: str | None = None, to: str = "+447700900123"
+    ) -> int:
         """A reminder that was sent so many days ago, with what was reported of it then."""
         at = datetime.now(UTC) - timedelta(days=ago)
         sid = f"SM{policy:016x}{int(ago * 100):016x}"
         message = self.service.log_message(
             message_sid=sid,
-            to="+447700900123",
+            to=to,
             message_type="renewal_reminder",
             body="x",
             policy_id=policy,
@@ -108,8 +115,19 @@ def person(bureau: Bureau) -> Callable[[str], Browser]:
     return open_browser
 
 
+USUAL = {"from-1": "client_name", "from-2": "policy_number", "from-3": "due_date"}
+
+
+def write_rule(
+    anna: Browser, days: str = "30", letter: str = "renewal_reminder/", rule: str = "", **typed: str
+) -> TestResponse:
+    """Fill in the form of a rule, a new one or one that is there, and send it."""
+    page = f"/renewals/rules/{rule + '/change' if rule else 'new'}?letter={letter}"
+    return anna.submit(page, f"/renewals/rules/{rule}", **{"days_before": days, "do": "save"} | USUAL | typed)
+
+
 def make_rule(anna: Browser, days: int = 30, template: str = "renewal_reminder") -> str:
-    answer = anna.submit("/renewals/rules/", "/renewals/rules/", days_before=str(days), template=template)
+    answer = write_rule(anna, str(days), f"{template}/")
     assert answer.status_code == 303, answer.text
     return answer.location.partition("rule_id=")[2]
 
@@ -157,28 +175,121 @@ def test_two_rules_for_one_day_are_not_on_at_once_and_it_is_said_which(bureau: B
     refused = anna.submit("/renewals/rules/", f"/renewals/rules/{second}/switch", is_active="yes")
     assert refused.status_code == 409
     assert "Another rule reminds 30 days before already" in refused.text
-    assert (
-        anna.submit(
-            "/renewals/rules/", f"/renewals/rules/{second}", days_before="14", template="renewal_reminder"
-        ).status_code
-        == 303
-    )
+    assert write_rule(anna, "14", rule=second).status_code == 303
     assert anna.submit("/renewals/rules/", f"/renewals/rules/{second}/switch", is_active="yes").status_code == 303
-    taken = anna.submit("/renewals/rules/", f"/renewals/rules/{second}", days_before="30", template="renewal_reminder")
+    taken = write_rule(anna, "30", rule=second)
     assert taken.status_code == 409
-    assert (
-        "Changed: 30 days before, reminder with the renewal papers → 14 days before, reminder"
-        in anna.get("/renewals/rules/").text
-    )
+    assert "Another rule reminds 30 days before already" in taken.text
+    page = anna.get("/renewals/rules/").text
+    assert "Changed: 30 days before, renewal_reminder_document; client name = client’s name" in page
+    assert "with the renewal papers → 14 days before, renewal_reminder;" in page
 
 
 @pytest.mark.parametrize("days", ["", "-1", "366", "3.5", "٣", "1e2"])
 def test_senseless_days_are_refused_in_words(bureau: Bureau, person, days: str) -> None:
-    answer = person("anna.admin").submit(
-        "/renewals/rules/", "/renewals/rules/", days_before=days, template="renewal_reminder"
-    )
+    answer = write_rule(person("anna.admin"), days)
     assert answer.status_code == 400
     assert "a whole number from 0 to 365" in answer.text
+
+
+def catalogue(bureau: Bureau, name: str, body: str, *fields: str, approval: str = "approved") -> None:
+    """A template as Twilio has told of it; synchronising is tested elsewhere."""
+    variables = Jsonb([{"key": str(n), "name": field, "sample": "x"} for n, field in enumerate(fields, 1)])
+    bureau.do(
+        """
+        WITH t AS (INSERT INTO whatsapp_logs.templates (name, language, created_by) VALUES (%s, 'en_GB', 'twilio') RETURNING id)
+        INSERT INTO whatsapp_logs.template_versions
+            (template_id, version, content_sid, content_type, body, variables, category, approval, created_by)
+        SELECT id, 1, 'HX' || md5(%s), 'twilio/text', %s, %s, 'UTILITY', %s, 'twilio' FROM t
+        """,
+        name, name, body, variables, approval,
+    )  # fmt: skip
+
+
+def test_a_rule_is_written_for_any_approved_template_its_fields_guessed_and_shown(bureau: Bureau, person) -> None:
+    bureau.policy(12, "Noah Williams")
+    catalogue(
+        bureau,
+        "renewal_price",
+        "Hello {{1}}, {{2}} costs {{3}}; ask {{4}}.",
+        "client name",
+        "product",
+        "premium",
+        "adviser",
+    )
+    catalogue(bureau, "waits_still", "Hello {{1}}.", "client name", approval="pending")
+    anna = person("anna.admin")
+    choice = anna.get("/renewals/rules/").text
+    assert '<option value="renewal_price/en_GB">renewal_price (en_GB)</option>' in choice
+    assert "waits_still" not in choice
+    form = anna.get("/renewals/rules/new?letter=renewal_price/en_GB").text
+    chosen = re.findall(r'name="from-(\d)".*?(?:<option value="(\w+)" selected>|</select>)', form)
+    assert chosen == [("1", "client_name"), ("2", "product"), ("3", "premium"), ("4", "")]
+    typed = {"from-1": "first_name", "from-2": "product", "from-3": "premium", "from-4": ""}
+    shown = write_rule(anna, letter="renewal_price/en_GB", do="show", **typed, **{"text-4": "Arjun"})
+    assert shown.status_code == 200
+    assert "Hello Noah, home insurance costs £100.00; ask Arjun." in shown.text
+    assert bureau.row("SELECT count(*) FROM renewal_rules") == (0,), "it was only shown"
+    saved = write_rule(anna, "12", letter="renewal_price/en_GB", **typed, **{"text-4": "Arjun"})
+    assert saved.status_code == 303
+    assert "Noah Williams" in anna.get(saved.location).text
+    page = anna.get("/renewals/rules/").text
+    assert "client name = client’s first name, product = product, premium = premium, adviser = “Arjun”" in page
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ({"from-3": ""}, "Choose what “renewal date” is filled with"),
+        ({"from-3": "password_hash"}, "Choose what “renewal date” is filled with"),
+        ({"from-3": "", "text-3": "two\nlines"}, "has a line break"),
+        ({"from-3": "", "text-3": "x" * 201}, "write up to 200"),
+        ({"message_type": "policy_document"}, "A type begins with renewal_"),
+    ],
+)
+def test_what_a_rule_lacks_is_said_at_its_field_and_nothing_is_kept(
+    bureau: Bureau, person, typed: dict[str, str], words: str
+) -> None:
+    answer = write_rule(person("anna.admin"), **typed)
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert bureau.row("SELECT count(*) FROM renewal_rules") == (0,)
+
+
+def test_a_template_that_no_rule_may_send_is_refused_in_words(bureau: Bureau, person) -> None:
+    anna = person("anna.admin")
+    fields = anna.hidden_fields("/renewals/rules/new?letter=renewal_reminder/", "/renewals/rules/")
+    refused = anna.post("/renewals/rules/", fields | {"letter": "one_time_code/en", "days_before": "30"})
+    assert refused.status_code == 400
+    assert "a template that WhatsApp has approved" in refused.text
+
+
+def test_a_rule_whose_template_was_stopped_says_why_and_how_many_wait_and_is_not_switched_on(
+    bureau: Bureau, person
+) -> None:
+    catalogue(bureau, "renewal_price", "Hello {{1}}, call us.", "client name")
+    bureau.policy(30, "Asha Rao")
+    anna = person("anna.admin")
+    rule = write_rule(anna, letter="renewal_price/en_GB").location.partition("rule_id=")[2]
+    switch = f"/renewals/rules/{rule}/switch"
+    assert anna.submit("/renewals/rules/", switch, is_active="yes").status_code == 303
+    bureau.do("UPDATE whatsapp_logs.template_versions SET approval = 'paused'")
+    page = anna.get("/renewals/rules/").text
+    assert (
+        "It sends nothing now. WhatsApp has paused the template renewal_price because too many people complained"
+        in page
+    )
+    assert "1 reminder waits, up to a week." in page
+    preview = anna.get("/renewals/rules/preview").text
+    assert "The rule “30 days before” sends nothing now" in preview
+    assert "1 reminder waits for a template, and leaves by itself" in preview
+    assert "Choose another one." in anna.get(f"/renewals/rules/{rule}/change").text
+    assert anna.submit("/renewals/rules/", switch, is_active="no").status_code == 303
+    refused = anna.submit("/renewals/rules/", switch, is_active="yes")
+    assert refused.status_code == 409
+    assert "This rule cannot send, so it stays paused." in refused.text
+    bureau.do("UPDATE whatsapp_logs.template_versions SET approval = 'approved'")
+    assert anna.submit("/renewals/rules/", switch, is_active="yes").status_code == 303
 
 
 def test_agents_see_the_rules_and_do_not_change_them(bureau: Bureau, person) -> None:
@@ -194,7 +305,8 @@ def test_agents_see_the_rules_and_do_not_change_them(bureau: Bureau, person) -> 
 def test_the_queue_says_why_each_was_not_reached_soonest_first(bureau: Bureau, person) -> None:
     """Each reason, and those who are in no need of anything."""
     bureau.reminder(bureau.policy(1, "Failed"), "undelivered", ago=2, code="63026")
-    bureau.reminder(bureau.policy(2, "Blocked"), "failed", ago=1, code="63014")
+    blocked = "+447700900124"
+    bureau.reminder(bureau.policy(2, "Blocked", phone=blocked), "failed", ago=1, code="63014", to=blocked)
     bureau.reminder(bureau.policy(3, "Wrong"), "failed", ago=1, code="63003")
     bureau.reminder(bureau.policy(4, "Silent"), "sent", ago=4)
     bureau.reminder(bureau.policy(5, "Unread"), "delivered", ago=4)
@@ -222,6 +334,135 @@ def test_the_queue_says_why_each_was_not_reached_soonest_first(bureau: Bureau, p
         assert words in page, words
     assert cases(person("arjun.agent").get("/renewals/unreached/?reason=unread").text) == ["Unread"]
     assert person("arjun.agent").get("/renewals/unreached/?reason=weather").status_code == 400
+
+
+def stop(bureau: Bureau, phone: str, *, words: str = "stop ", ago: int = 9) -> None:
+    """A customer writes that they want nothing more."""
+    at = datetime.now(UTC) - timedelta(days=ago)
+    told = Inbound(provider_id=f"SM{phone[1:]:0>32}", sender=phone, recipient=bureau.service.config.sender, body=words)
+    with bureau.service.transaction() as conn:
+        receive.receive(conn, told, now=at)
+
+
+def test_who_has_opted_out_is_not_offered_what_the_gate_refuses(bureau: Bureau, person) -> None:
+    """Nothing was ever sent to the first; the second has an unread reminder; the third wrote START again."""
+    phones = [f"+4477009001{n:02}" for n in range(4)]
+    bureau.policy(20, "Stopped", phone=phones[0])
+    unread = bureau.policy(5, "Stopped later", phone=phones[1])
+    bureau.reminder(unread, "delivered", ago=5, to=phones[1])
+    back = bureau.policy(6, "Came back", phone=phones[2])
+    bureau.reminder(back, "failed", ago=4, code="63014", to=phones[2])
+    told = bureau.policy(7, "By telephone", phone=phones[3])
+    stop(bureau, phones[0])
+    stop(bureau, phones[1])
+    for phone, kind in ((phones[2], "opt_in"), (phones[3], "opt_out")):
+        bureau.service.record_consent(address=phone, kind=kind, wording="Said so.", recorded_by="anna.admin")
+    page = person("arjun.agent").get("/renewals/unreached/?reason=opted_out").text
+    assert cases(page) == ["Stopped later", "By telephone", "Stopped"]
+    day = bureau.today - timedelta(days=9)
+    assert f"Opted out on {day.day} {day:%B %Y} by STOP" in page
+    assert "told a member of staff" in page
+    assert page.count("Record a new agreement") == page.count("Nothing can be sent to them.") == 3
+    assert page.count(">Call<") == 3
+    assert not re.search(r">Send (again|a reminder)", page)
+    again = person("arjun.agent").get("/renewals/unreached/?reason=failed").text
+    assert cases(again) == ["Came back"], "they agreed again, so that sending is the next step"
+    assert "Send again" in again
+    assert (
+        f'href="/whatsapp_logs/consent?client={bureau.row("SELECT client_id FROM policies WHERE policy_id = %(p)s", p=told)[0]}"'
+        in page
+    )
+
+
+def test_a_number_that_was_corrected_since_is_not_wrong_any_more(bureau: Bureau, person) -> None:
+    policy = bureau.policy(3, "Wrong", phone="+447700900150")
+    bureau.reminder(policy, "failed", ago=1, code="63003", to="+447700900150")
+    arjun = person("arjun.agent")
+    page = arjun.get("/renewals/unreached/").text
+    assert "The number is wrong, or not on WhatsApp 1" in page
+    assert not re.search(r">Send (again|a reminder)", page), "it would fail again"
+    bureau.do("UPDATE clients SET phone = '+447700900151'")
+    page = arjun.get("/renewals/unreached/").text
+    assert "The reminder failed 1" in page
+    assert "Send again" in page
+
+
+class Counting(psycopg.Cursor[Any]):
+    """Counts what is asked of the database."""
+
+    asked = 0
+
+    def execute(self, *given: Any, **more: Any) -> Any:
+        Counting.asked += 1
+        return super().execute(*given, **more)
+
+
+def test_a_page_of_the_queue_asks_as_much_for_many_cases_as_for_one(bureau: Bureau) -> None:
+    def asked() -> int:
+        with psycopg.connect(bureau.dsn, cursor_factory=Counting) as conn:
+            Counting.asked = 0
+            unreached.listed(conn, bureau.today, reason="", whose="", me="x", after=None, limit=25)
+        return Counting.asked
+
+    bureau.policy(3, "One")
+    few = asked()
+    for n in range(30):
+        bureau.policy(4, f"Client {n}")
+    assert asked() == few == 2
+
+
+def test_what_is_noted_is_counted_and_listed_as_what_the_log_says(bureau: Bureau, person) -> None:
+    """Before a run has noted them and after it, pages say the same; afterwards the log is not asked about them."""
+    bureau.reminder(bureau.policy(5, "Early"), "delivered", "read", ago=20)
+    bureau.reminder(bureau.policy(2, "Late"), "delivered", ago=1)
+    bureau.policy(3, "Untold")
+    clara = person("clara.compliance")
+
+    def seen() -> tuple[list[str], ...]:
+        pages = [clara.get(f"/renewals/told/?state={state}").text for state in ("", "in_time", "late", "not_told")]
+        queue = clara.get("/renewals/unreached/").text
+        return (*(re.findall(r'<td class="lead"><a[^>]*>([^<]*)', page) for page in pages), cases(queue),
+                re.findall(r"<b>([\d,+]+)</b>", pages[0]))  # fmt: skip
+
+    before = seen()
+    assert before[:5] == (["Late", "Untold", "Early"], ["Early"], ["Late"], ["Untold"], ["Untold"])
+    with bureau.service.transaction() as conn:
+        assert telling.note(conn, bureau.today, zone=LONDON) == 2
+        assert telling.note(conn, bureau.today, zone=LONDON) == 0
+    assert seen() == before
+    bureau.do("UPDATE whatsapp_logs.messages SET delivered_at = NULL, read_at = NULL")  # nobody asks any more
+    assert seen()[1:3] == before[1:3]
+
+
+def test_of_more_open_due_dates_than_are_examined_pages_say_at_least_and_lead_on(
+    bureau: Bureau, person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "EXAMINED", 10)
+    for n in range(24):
+        bureau.policy(1 + n // 5, f"Client {n:02}")
+    failed = bureau.policy(12, "Failed")
+    bureau.reminder(failed, "failed", ago=1, code="63026")
+    arjun = person("arjun.agent")
+    page = arjun.get("/renewals/unreached/").text
+    assert "All 11+" in page
+    assert "no reminder was sent 11+" in page
+    path, found = "/renewals/unreached/?reason=failed", []
+    while path:
+        page = arjun.get(path).text
+        found += cases(page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = unescape(following[1]) if following else ""
+    assert found == ["Failed"], "what lies behind the bound is on a later page"
+    page = arjun.get("/renewals/told/?state=not_told").text
+    assert "More than 10 due dates of these days are still open" in page
+    assert "<b>11+</b>" in page
+    path, found = "/renewals/told/?state=not_told", []
+    while path:
+        page = arjun.get(path).text
+        found += re.findall(r'<td class="lead"><a[^>]*>([^<]*)', page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = unescape(following[1]) if following else ""
+    assert found == [f"Client {n:02}" for n in range(24)], "each once, and none left out"
 
 
 def test_last_years_reminder_does_not_count_for_this_year(bureau: Bureau, person) -> None:

@@ -56,6 +56,16 @@ def insert_from_refusals(conn: Connection[Any], told: Sequence[tuple[str | None,
     )
 
 
+def latest_word(address: str) -> str:
+    """SQL for a LATERAL join: kind, source, wording and happened_at of what the owner of the address last said of all messages.
+
+    `address` is the other table's column: a portal's list joins what holds for each of its clients, one index look each.
+    """
+    return f"""
+        SELECT e.kind, e.source, e.wording, e.happened_at FROM whatsapp_logs.consent_events AS e
+        WHERE e.address = {address} AND e.scope = 'all' ORDER BY e.happened_at DESC, e.id DESC LIMIT 1"""  # noqa: S608 - a column's name
+
+
 def has_opted_out(conn: Connection[Any], address: str) -> bool:
     """Whether the customer's last word about all messages was that they want none."""
     row = conn.execute(

@@ -105,6 +105,24 @@ def of_template(conn: Connection[Any], template_id: int) -> list[Version]:
     return _versions(conn, "WHERE v.template_id = %(id)s ORDER BY v.version DESC", {"id": template_id})
 
 
+def of_sids(conn: Connection[Any], sids: Sequence[str]) -> list[Version]:
+    """The versions that the provider keeps under these ids."""
+    return _versions(conn, "WHERE v.content_sid = ANY (%(sids)s)", {"sids": list(sids)})
+
+
+def latest(conn: Connection[Any], *, name: str, language: str | None) -> Version | None:
+    """The version of that name that was submitted last, whatever became of it; of several languages the first's."""
+    found = _versions(
+        conn,
+        """
+        WHERE t.name = %(name)s AND (%(language)s::text IS NULL OR t.language = %(language)s)
+        ORDER BY t.id, v.approval IN ('draft', 'unsubmitted'), v.version DESC LIMIT 1
+        """,
+        {"name": name, "language": language},
+    )
+    return next(iter(found), None)
+
+
 def usable(conn: Connection[Any], *, name: str | None = None, language: str | None = None) -> list[Version]:
     """The latest approved version of each template that is not archived, by name; of one name, the one that was there first."""
     conditions = ["v.approval = 'approved'", "t.archived_at IS NULL"]
