@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -26,14 +26,23 @@ class Alarm:
     cure: str
 
 
-def raised(readings: Readings, config: Config) -> list[Alarm]:
-    """The alarms that these readings raise, the gravest first."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Alarms of a portal's own: every name there is, and what tells which of them are raised now."""
+
+    names: tuple[str, ...]
+    look: Callable[[], Sequence[Alarm]]
+
+
+def raised(readings: Readings, config: Config, *, watches: Iterable[Watch] = ()) -> list[Alarm]:
+    """The alarms that these readings raise, and the portal's own, the gravest first."""
     found = [alarm for rule in _RULES.values() if (alarm := rule(readings, config)) is not None]
+    found += [alarm for watch in watches for alarm in watch.look()]
     return sorted(found, key=lambda alarm: not alarm.is_grave)
 
 
 def names() -> tuple[str, ...]:
-    """Every alarm there is."""
+    """Every alarm of the log's."""
     return tuple(_RULES)
 
 

@@ -36,6 +36,7 @@ from whatsapp_logs import (
     track,
 )
 from whatsapp_logs.access_log import Access, AccessFilter, Look
+from whatsapp_logs.alarms import Alarm, Watch
 from whatsapp_logs.api_tokens import ApiToken
 from whatsapp_logs.campaign_files import Table
 from whatsapp_logs.campaigns import Told
@@ -86,6 +87,7 @@ from whatsapp_logs.store import api_tokens as tokens
 from whatsapp_logs.store import campaigns as campaign_rows
 from whatsapp_logs.store import privacy as privacy_rows
 from whatsapp_logs.store import templates as template_rows
+from whatsapp_logs.store.alarms import Readings
 from whatsapp_logs.store.campaigns import Campaign
 from whatsapp_logs.store.pool import Database
 from whatsapp_logs.store.reconciliations import Difference, Reconciliation
@@ -110,6 +112,7 @@ class WhatsAppService:
         self._templates = TwilioTemplates(config) if config.twilio_configured else None
         self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
         self._exports = export.Exports(self.transaction)
+        self._watches: dict[str, Watch] = {}
         self.desk = Desk(config, self.database, gateway=lambda: self.gateway, records=records)
 
     @classmethod
@@ -849,9 +852,17 @@ class WhatsAppService:
         with self.database.reading() as conn:
             return readings.read(conn, callback_silence=silence)
 
-    def alarms(self) -> list[alarms.Alarm]:
-        """What somebody should look at now, the gravest first."""
-        return alarms.raised(self.readings(), self.config)
+    def alarms(self, taken: Readings | None = None) -> list[Alarm]:
+        """What somebody should look at now, the gravest first; by readings that were just taken, where there are some."""
+        return alarms.raised(taken or self.readings(), self.config, watches=self._watches.values())
+
+    def alarm_names(self) -> tuple[str, ...]:
+        """Every alarm that there is, the portal's own too."""
+        return (*alarms.names(), *(name for watch in self._watches.values() for name in watch.names))
+
+    def watch(self, name: str, watch: Watch) -> None:
+        """Raise a portal's own alarms beside the log's, wherever those are shown; asked again under the same name, in its place."""
+        self._watches[name] = watch
 
     def count_refused(self, calls: Mapping[tuple[str, str], int]) -> None:
         """Add calls that were refused, per (route, reason)."""

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from whatsapp_logs import alarms
 from whatsapp_logs.rights import Right
 from whatsapp_logs.web import current
 from whatsapp_logs.web.access import requires, viewer
@@ -41,7 +40,7 @@ def health() -> str:
     readings = service.readings()
     return render_template(
         "whatsapp_logs/health.html",
-        alarms=alarms.raised(readings, service.config),
+        alarms=service.alarms(readings),
         readings=readings,
         notice=take_notice(),
         **_tested(session.pop(_RESULT, None)),

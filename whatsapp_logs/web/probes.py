@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from flask import Blueprint, Response, request
 
-from whatsapp_logs import alarms
 from whatsapp_logs.errors import NotAllowed
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.web import current
@@ -53,7 +52,7 @@ def metrics() -> Response:
 
 def _lines(service: WhatsAppService) -> Iterator[str]:
     readings = service.readings()
-    raised = {alarm.name for alarm in alarms.raised(readings, service.config)}
+    raised = {alarm.name for alarm in service.alarms(readings)}
 
     def age(since: object) -> float:
         return 0 if since is None else (readings.now - since).total_seconds()  # type: ignore[operator]
@@ -87,7 +86,9 @@ def _lines(service: WhatsAppService) -> Iterator[str]:
         "refused_calls_last_hour", "Calls without a right signature.",
         [(f'reason="{reason}"', n) for reason, n in sorted(readings.refused.items())],
     )  # fmt: skip
-    yield from _metric("alarm", "1 = raised.", [(f'name="{name}"', int(name in raised)) for name in alarms.names()])
+    yield from _metric(
+        "alarm", "1 = raised.", [(f'name="{name}"', int(name in raised)) for name in service.alarm_names()]
+    )
 
 
 def _metric(name: str, meaning: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
