@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from portal import access, alarms, database, errors, format, notes, oidc, plain_http, sending
+from portal import access, alarms, database, erasing, errors, format, notes, oidc, plain_http, sending
 from portal.account import account
 from portal.auth import auth
 from portal.clients import clients
@@ -76,6 +76,7 @@ def create_app(config: PortalConfig | None = None, *, service: WhatsAppService |
         oidc.init_app(app, config.oidc)
     sending.init_app(app, service)
     move_in(app, service)
+    erasing.join_in(service)
     alarms.watch(service, zone=ZoneInfo(config.timezone))
     app.context_processor(lambda: _for_templates(service))
     app.after_request(_protect)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -53,8 +54,39 @@ def run_retention(transactions: Transactions) -> int:
     return total
 
 
-def erase_client(conn: Connection[Any], client_id: str, *, reason: str, person: str) -> privacy.Due:
-    """Erase a client's messages in the caller's transaction; returns what was erased and what stays."""
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a portal keeps of its clients beside the log, and erases with their messages.
+
+    Both get a connection, the client's id as text, and the policies that are held: what is theirs stays. They return how many.
+    """
+
+    noun: str  # one of them: "renewal note"; "s" makes it many
+    count: Callable[[Connection[Any], str, frozenset[str]], int]
+    erase: Callable[[Connection[Any], str, frozenset[str]], int]
+
+
+def rehearse_client(conn: Connection[Any], client_id: str, *, beside: Sequence[Beside] = ()) -> privacy.Due:
+    """What erasing this client would erase, and what stays."""
+    due = privacy.due_of_client(conn, client_id, accesses.of_client(conn, client_id)[0])
+    held = _held(conn, client_id)
+    return replace(
+        due, beside=() if held is None else tuple((one.noun, one.count(conn, client_id, held)) for one in beside)
+    )
+
+
+def _held(conn: Connection[Any], client_id: str) -> frozenset[str] | None:
+    """The policies that are held; None where the client is."""
+    holds = privacy.holds(conn)
+    if any(hold.client_id == client_id for hold in holds):
+        return None
+    return frozenset(hold.policy_id for hold in holds if hold.policy_id)
+
+
+def erase_client(
+    conn: Connection[Any], client_id: str, *, reason: str, person: str, beside: Sequence[Beside] = ()
+) -> privacy.Due:
+    """Erase a client's messages, and what a portal keeps beside them, in the caller's transaction; returns what went."""
     numbers, _ = accesses.of_client(conn, client_id)
     before = privacy.due_of_client(conn, client_id, numbers)
     erased = privacy.erase_client(conn, client_id, numbers)
@@ -67,4 +99,6 @@ def erase_client(conn: Connection[Any], client_id: str, *, reason: str, person: 
         erased=erased,
         held=before.held + before.under_way,
     )
-    return privacy.Due(erased, before.held, before.under_way, before.is_exact)
+    held = _held(conn, client_id)
+    more = () if held is None else tuple((one.noun, one.erase(conn, client_id, held)) for one in beside)
+    return privacy.Due(erased, before.held, before.under_way, before.is_exact, more)

@@ -112,6 +112,7 @@ class WhatsAppService:
         self._templates = TwilioTemplates(config) if config.twilio_configured else None
         self._callbacks = Gathering(partial(self.record, source=Source.CALLBACK))
         self._exports = export.Exports(self.transaction)
+        self._beside: dict[str, privacy.Beside] = {}
         self._watches: dict[str, Watch] = {}
         self.desk = Desk(config, self.database, gateway=lambda: self.gateway, records=records)
 
@@ -788,12 +789,17 @@ class WhatsAppService:
     def rehearse_erasure(self, client_id: str) -> privacy_rows.Due:
         """What erasing this client would erase, and what stays."""
         with self.database.reading() as conn, portal_ids(MessageFilter(client_id=client_id)):
-            return privacy_rows.due_of_client(conn, client_id, accesses.of_client(conn, client_id)[0])
+            return privacy.rehearse_client(conn, client_id, beside=tuple(self._beside.values()))
 
     def erase_client(self, client_id: str, *, reason: str, person: str) -> privacy_rows.Due:
-        """Erase what a client's messages said, to which number, and that they were theirs. Held ones stay."""
+        """Erase what a client's messages said, to which number, and whose they were; what the portal keeps too. Held ones stay."""
         with self.transaction() as conn, portal_ids(MessageFilter(client_id=client_id)):
-            return privacy.erase_client(conn, client_id, reason=reason, person=person)
+            beside = tuple(self._beside.values())
+            return privacy.erase_client(conn, client_id, reason=reason, person=person, beside=beside)
+
+    def erase_beside(self, name: str, beside: privacy.Beside) -> None:
+        """Have the portal's own records of a client rehearsed and erased with the messages, in the same transaction."""
+        self._beside[name] = beside
 
     def erasures(self) -> list[privacy_rows.Erasure]:
         """What was erased, the latest first."""

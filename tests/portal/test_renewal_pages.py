@@ -584,3 +584,73 @@ def test_the_file_holds_what_the_page_shows_and_no_formula(bureau: Bureau, perso
 )
 def test_a_range_that_cannot_be_is_refused_in_words(bureau: Bureau, person, query: str) -> None:
     assert person("arjun.agent").get(f"/renewals/told/?{query}").status_code == 400
+
+
+def noted(bureau: Bureau, arjun: Browser, policy: int, words: str) -> None:
+    arjun.submit("/renewals/unreached/", f"/renewals/unreached/{policy}/note", kind="no_answer", note=words)
+
+
+def notes(bureau: Bureau) -> list[tuple[object, ...]]:
+    with psycopg.connect(bureau.dsn) as conn:
+        return conn.execute("SELECT kind, note, erased_at IS NOT NULL FROM renewal_notes ORDER BY note_id").fetchall()
+
+
+def client_of(bureau: Bureau, policy: int) -> str:
+    return str(bureau.row("SELECT client_id FROM policies WHERE policy_id = %(p)s", p=policy)[0])
+
+
+def test_the_erasure_of_a_person_empties_the_notes_about_them_and_its_rehearsal_counts_them(
+    bureau: Bureau, person
+) -> None:
+    theirs, other = bureau.policy(5, "Asha Rao"), bureau.policy(6, "Somebody else")
+    arjun, anna = person("arjun.agent"), person("anna.admin")
+    noted(bureau, arjun, theirs, "In hospital until May")
+    noted(bureau, arjun, theirs, "Ask her sister")
+    noted(bureau, arjun, other, "Voice mail")
+    arjun.submit("/renewals/unreached/", f"/renewals/unreached/{theirs}/assign", to="arjun.agent")
+    client = client_of(bureau, theirs)
+    page = f"/whatsapp_logs/privacy?client={client}"
+    assert "Would go: 0 messages and 2 renewal notes." in anna.get(page).text
+    assert bureau.service.rehearse_erasure(client).beside == (("renewal note", 2),)
+    form = "/whatsapp_logs/privacy/erase"
+    token = re.search(r'name="csrf_token" value="([^"]+)"', anna.get(page).text)
+    assert token
+    fields: dict[str, object] = {"csrf_token": token[1], "client": client, "reason": "Request of 26 November"}
+    asked = anna.post(form, fields)
+    assert "Erase 0 messages and 2 renewal notes." in asked.text
+    assert notes(bureau)[0][1] == "In hospital until May", "it was only asked"
+    assert anna.post(form, fields | {"confirm": "yes"}).status_code == 303
+    assert notes(bureau) == [
+        ("no_answer", "", True), ("no_answer", "", True), ("no_answer", "Voice mail", False), ("assigned", "arjun.agent", False),
+    ]  # fmt: skip
+    queue = arjun.get("/renewals/unreached/").text
+    assert "In hospital" not in queue
+    assert queue.count("what was noted is erased") == 2
+    assert "Voice mail" in queue
+    assert bureau.service.rehearse_erasure(client).beside == (("renewal note", 0),)
+
+
+@pytest.mark.parametrize("whose", ["client", "policy"])
+def test_notes_of_what_is_held_stay(bureau: Bureau, person, whose: str) -> None:
+    policy = bureau.policy(5, "Asha Rao")
+    noted(bureau, person("arjun.agent"), policy, "In hospital until May")
+    client = client_of(bureau, policy)
+    held = (
+        {"client_id": client, "policy_id": None} if whose == "client" else {"client_id": None, "policy_id": str(policy)}
+    )
+    bureau.service.place_hold(reason="In court", placed_by="anna", **held)
+    bureau.service.erase_client(client, reason="Request", person="anna")
+    assert notes(bureau) == [("no_answer", "In hospital until May", False)]
+
+
+def test_nobody_changes_a_note_but_by_erasing_it(bureau: Bureau, person) -> None:
+    noted(bureau, person("arjun.agent"), bureau.policy(5, "Asha Rao"), "Voice mail")
+    for sql, error in (
+        ("UPDATE renewal_notes SET note = 'They know', erased_at = now()", psycopg.errors.RestrictViolation),
+        ("UPDATE renewal_notes SET note = ''", psycopg.errors.RestrictViolation),
+        ("UPDATE renewal_notes SET kind = 'called'", psycopg.errors.InsufficientPrivilege),
+        ("DELETE FROM renewal_notes", psycopg.errors.InsufficientPrivilege),
+    ):
+        with psycopg.connect(bureau.service.config.database_url) as conn, pytest.raises(error):
+            conn.execute(sql.encode())
+    assert notes(bureau) == [("no_answer", "Voice mail", False)]

@@ -51,12 +51,16 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Messages that would be erased, and those that stay: held, or still on their way. Counted up to COUNT_LIMIT together."""
+    """Messages that would be erased, and those that stay: held, or still on their way. Counted up to COUNT_LIMIT together.
+
+    `beside` is what a portal keeps of the person and erases with them: what one is called, and how many.
+    """
 
     erased: int
     held: int
     under_way: int
     is_exact: bool
+    beside: tuple[tuple[str, int], ...] = ()
 
 
 _IS_UNDER_WAY = "m.status IN ('scheduled', 'queued', 'sending')"

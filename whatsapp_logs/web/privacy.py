@@ -133,7 +133,9 @@ def _reason() -> str:
 def _words(due: Due) -> str:
     """What goes and what stays, in a sentence."""
     more = "" if due.is_exact else " or more"
-    words = f"{format.number(due.erased)}{more} message{'' if due.erased == 1 else 's'}"
+    goes = [f"{format.number(due.erased)}{more} message{'' if due.erased == 1 else 's'}"]
+    goes += [f"{format.number(n)} {noun}{'' if n == 1 else 's'}" for noun, n in due.beside if n]
+    words = f"{', '.join(goes[:-1])} and {goes[-1]}" if len(goes) > 1 else goes[0]
     stays = [f"{format.number(due.held)} held"] if due.held else []
     stays += [f"{format.number(due.under_way)} still on their way"] if due.under_way else []
     return f"{words}; {', '.join(stays)} stay." if stays else f"{words}."
