@@ -14,6 +14,7 @@ from portal import confirming, later, policies, sending, uploads
 from portal.access import me, requires
 from portal.database import database
 from portal.policy import Policy
+from portal.telling import Place
 from portal.today import office_today
 from whatsapp_logs import Message, Right
 from whatsapp_logs.errors import InvalidInput
@@ -23,7 +24,7 @@ renewals = Blueprint("renewals", __name__, url_prefix="/renewals")
 
 # Days from today, both ends included.
 WINDOWS = {"overdue": (-3650, -1), "30": (0, 30), "60": (0, 60), "90": (0, 90)}
-SHOWN = 200
+SIZE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,19 @@ def index() -> str:
     chosen = request.args.get("due", "30")
     if chosen not in WINDOWS:
         chosen = "30"
-    today = office_today()
+    today, after = office_today(), Place.decode(request.args.get("after"))
     with database() as conn:
-        found = due(conn, today, WINDOWS[chosen], limit=SHOWN)
-    reminders = latest_reminders([policy.policy_id for policy in found])
-    return render_template("renewals.html", policies=found, chosen=chosen, today=today, reminders=reminders)
+        found = due(conn, today, WINDOWS[chosen], limit=SIZE + 1, after=after)
+    shown = found[:SIZE]
+    return render_template(
+        "renewals.html",
+        policies=shown,
+        chosen=chosen,
+        today=today,
+        reminders=latest_reminders([policy.policy_id for policy in shown]),
+        next=Place(shown[-1].ends_on, shown[-1].policy_id).encode() if len(found) > SIZE else None,
+        is_first=after is None,
+    )
 
 
 @renewals.get("/<int:policy_id>")
@@ -110,16 +119,20 @@ def latest_reminders(policy_ids: list[int]) -> dict[int, Message]:
     return {int(policy_id): message for policy_id, message in found.items()}
 
 
-def due(conn: Connection, today: date, window: tuple[int, int], *, limit: int) -> list[Policy]:
+def due(
+    conn: Connection, today: date, window: tuple[int, int], *, limit: int, after: Place | None = None
+) -> list[Policy]:
     """Policies in force whose cover ends within the window of days around `today`, soonest first."""
+    onwards = "AND (p.ends_on, p.policy_id) > (%(after_due)s, %(after_policy)s)" if after else ""
     with conn.cursor(row_factory=class_row(Policy)) as cursor:
         return cursor.execute(
             f"""
             {policies.SELECT}
-            WHERE p.status = 'active' AND p.ends_on BETWEEN %(today)s + %(first)s AND %(today)s + %(last)s
+            WHERE p.status = 'active' AND p.ends_on BETWEEN %(today)s + %(first)s AND %(today)s + %(last)s {onwards}
             ORDER BY p.ends_on, p.policy_id LIMIT %(limit)s
             """.encode(),
-            {"today": today, "first": window[0], "last": window[1], "limit": limit},
+            {"today": today, "first": window[0], "last": window[1], "limit": limit}
+            | (after.parameters("after") if after else {}),
         ).fetchall()
 
 

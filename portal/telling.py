@@ -18,7 +18,7 @@ DAYS_BEFORE, DAYS_AFTER = 120, 60
 _NOTED_BACK_DAYS, _READ_BACK_DAYS = 400, 30  # of due dates that have passed: who knew, who has read it
 OPTED_OUT = ("opted_out", "21610", "63014", "63033")
 # A list asks the log about so many due dates at most; what came of the others stands in their rows, or on the next page.
-EXAMINED = 2000
+EXAMINED = 1000
 WRONG_NUMBER = ("invalid_number", "21211", "21614", "63003", "63024")
 
 # `d` is a row of renewal_dues; `m` is what the log has of its reminders, by rule or by hand. The view's times are UTC, naive.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
@@ -52,13 +53,23 @@ def test_a_rule_is_looked_at_switched_on_and_reminds(
     service: WhatsAppService, dsn: str, visit: Visit, simulator: Simulator, work: Callable[[], None]
 ) -> None:
     name, number, days = some_policy(dsn)
+    service.synchronise_templates()
     page = portal_app.sign_in(visit(None, "/sign-in"), "anna.admin")
     page.get_by_role("link", name="Renewals", exact=True).click()
     page.get_by_role("navigation", name="Renewals").get_by_role("link", name="Rules").click()
     new = page.get_by_role("region", name="A new rule")
-    new.get_by_label("Days before the due date").fill(str(days))
-    new.get_by_label("What is sent").select_option("Reminder with the renewal papers")
-    new.get_by_role("button", name="Make the rule").click()
+    new.get_by_label("What it sends").select_option("renewal_reminder_document_by_path (en_GB)")
+    new.get_by_role("button", name="Write the rule").click()
+    page.get_by_label("Days before the due date").fill(str(days))
+    words = page.locator("#reading")
+    expect(words).to_contain_text("The renewal papers are attached.")
+    page.get_by_label("is: renewal date").select_option("Days until the due date")
+    expect(words).to_contain_text(re.compile(r"is due for renewal on \d+\. The"))
+    page.get_by_label("is: renewal date").select_option("the same words for all:")
+    page.get_by_label("words for all: renewal date").fill("the day on your schedule")
+    expect(words).to_contain_text("is due for renewal on the day on your schedule.")
+    page.get_by_label("is: renewal date").select_option("Due date, last day of cover")
+    page.get_by_role("button", name="Make the rule").click()
 
     expect(page.get_by_role("heading", name="What would go out today")).to_be_visible()
     row = page.get_by_role("row").filter(has_text=number)
@@ -133,6 +144,8 @@ def test_the_pages_are_accessible_and_narrow_without_loss(visit: Visit, dark: bo
         rules,
         "rules/preview",
         "rules/preview?rule_id=1",
+        "rules/new?letter=renewal_reminder_document/",
+        "rules/1/change",
         queue,
         f"{queue}?reason=done",
         report,

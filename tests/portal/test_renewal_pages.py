@@ -654,3 +654,17 @@ def test_nobody_changes_a_note_but_by_erasing_it(bureau: Bureau, person) -> None
         with psycopg.connect(bureau.service.config.database_url) as conn, pytest.raises(error):
             conn.execute(sql.encode())
     assert notes(bureau) == [("no_answer", "Voice mail", False)]
+
+
+def test_a_long_list_of_due_policies_goes_on_page_by_page_to_its_end(bureau: Bureau, person) -> None:
+    names = [f"Client {n:03}" for n in range(120)]
+    for n, name in enumerate(names):
+        bureau.policy(1 + n // 60, name)
+    seen, path, arjun = [], "/renewals/", person("arjun.agent")
+    while path:
+        page = arjun.get(path).text
+        seen += re.findall(r'<td class="lead"><a[^>]*>([^<]*)', page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = unescape(following[1]) if following else ""
+    assert seen == names
+    assert arjun.get("/renewals/?after=x_1").status_code == 400

@@ -24,6 +24,7 @@ NOT_FILLED = frozenset({
     # What the program itself writes of a campaign, in a shape that it reads again; a table's cells are filled by hand below.
     "whatsapp_logs.campaigns.state", "whatsapp_logs.campaigns.columns", "whatsapp_logs.campaigns.mapping",
     "whatsapp_logs.campaigns.forecast", "whatsapp_logs.campaigns.audience", "whatsapp_logs.campaign_recipients.cells",
+    "public.renewal_rules.fields", "public.renewal_rules.document",  # likewise; the words of a field are a payload at once
     "whatsapp_logs.media.content_type", "whatsapp_logs.conversations.client_id", "whatsapp_logs.consent_events.client_id",
 })  # fmt: skip
 # Words that decide what a page shows: every second row keeps its own.
@@ -229,6 +230,10 @@ def _write_states(conn: psycopg.Connection[tuple[object, ...]], ids: list[int]) 
         SELECT 'a', act, '{"format": "a", "error_code": "a"}', 'a'
         FROM generate_series(1, 8), unnest(ARRAY['opened', 'document', 'searched', 'listed', 'exported', 'access_log']) AS act;
         """
+    )
+    conn.execute(
+        "UPDATE renewal_rules SET fields = jsonb_build_object('1', jsonb_build_object('text', (%s::text[])[rule_id]))",
+        ([f"{payload} {TAG}renewal_rules.fields" for payload in XSS],),
     )
     _write_templates(conn)
     _write_campaigns(conn, ids)

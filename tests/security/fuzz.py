@@ -62,7 +62,12 @@ QUERY_FIELDS: dict[str, tuple[str, ...]] = {
     "whatsapp_logs.export": ("format", "status", "date_from", "phone_filter"),
     "clients.index": ("q", "after", "before"),
     "policies.index": ("q", "after", "before"),
-    "renewals.index": ("due",),
+    "renewals.index": ("due", "after"),
+    "renewal_rules.new": ("letter",),
+    "renewal_rules.edit": ("letter",),
+    "renewal_rules.preview": ("rule_id",),
+    "unreached.index": ("reason", "whose", "after"),
+    "told.index": ("state", "from", "to", "after"),
     "auth.sign_in": ("next",),
 }
 FORM_FIELDS: dict[str, tuple[str, ...]] = {
@@ -75,6 +80,10 @@ FORM_FIELDS: dict[str, tuple[str, ...]] = {
     "clients.correct": ("name", "phone", "email", "address"),
     "policies.send_document": ("request_key", "sent_after"),
     "renewals.remind": ("request_key", "sent_after", "document_id", "document"),
+    "renewal_rules.add": ("letter", "days_before", "from-1", "text-1", "document", "message_type", "do"),
+    "renewal_rules.change": ("letter", "days_before", "from-1", "text-1", "document", "message_type", "do"),
+    "unreached.note": ("due_on", "kind", "note"),
+    "unreached.assign": ("due_on", "to"),
     "auth.begin": ("username", "password", "next"),
     "auth.sign_out": ("next",),
 }

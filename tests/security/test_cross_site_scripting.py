@@ -48,6 +48,7 @@ SHOWN = frozenset({
     "erasures.what", "erasures.reason", "erasures.person", "accesses.person", "accesses.address",
     "consent_events.wording", "consent_events.source", "consent_events.address",
     "conversations.profile_name", "conversations.address", "conversations.handed_over_to", "renewal_rules.created_by",
+    "renewal_rules.template", "renewal_rules.fields",
 })  # fmt: skip
 
 # Addresses whose query a page gives back.
