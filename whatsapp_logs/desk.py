@@ -98,6 +98,11 @@ class Desk:
                 older=Cursor(others[-1].last_inbound_at, others[-1].id) if len(found) > limit else None,
             )
 
+    def waiting(self) -> int:
+        """How many customers wait for a person, counted up to `WAITING_SHOWN`."""
+        with self._database.reading() as conn:
+            return conversations.count_waiting(conn, limit=WAITING_SHOWN)
+
     def conversation(self, conversation_id: int) -> Conversation:
         """The conversation of that id. Raises MessageNotFound."""
         with self._database.reading() as conn:

@@ -166,3 +166,32 @@ def test_the_pages_are_accessible_and_narrow_without_loss(
     page.reload()
     expect(page.get_by_text("Send an approved template instead").first).to_be_visible()
     assert violations(page) == []
+
+
+def test_the_log_leads_to_the_conversation_by_key_and_click_and_back(
+    say: Say, visit: Visit, service: WhatsAppService
+) -> None:
+    say("person")
+    page = visit("agent", "/whatsapp_logs")
+    id_ = service.desk.ids_of([ASHA])[ASHA]
+    badge = page.locator("#wl-sections .wl-waits")
+    expect(badge).to_contain_text("1")
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    page.wait_for_url(f"**/whatsapp_logs/conversations/{id_}")
+    page.get_by_role("link", name="In the log").click()
+    page.wait_for_url("**/whatsapp_logs?client=1")
+    assert ASHA[1:] not in page.url
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("#wl-message")).to_be_visible()
+    page.keyboard.press("c")
+    page.wait_for_url(f"**/whatsapp_logs/conversations/{id_}")
+    page.goto("/whatsapp_logs")
+    page.locator(".wl-talk-link").first.click()  # and not the message's dialog, which the row opens
+    page.wait_for_url(f"**/whatsapp_logs/conversations/{id_}")
+    page.goto("/whatsapp_logs")
+    expect(badge).to_contain_text("1")
+    service.desk.give_back(id_)
+    expect(badge).to_have_count(0, timeout=10_000)  # by itself
+    assert violations(page) == []

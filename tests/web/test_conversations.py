@@ -10,6 +10,7 @@ from html import unescape
 
 import psycopg
 import pytest
+from flask import Flask
 
 from tests.service_fixtures import Person, make_portal
 from tests.web.twilio_calls import Twilio, inbound_form, sid
@@ -401,3 +402,58 @@ def test_the_box_closes_when_the_gate_does_and_not_a_minute_later(
         verdict = strict.preview(Draft(to=NUMBER, body="Yes", path=Path.REPLY))
         assert (strict.desk.chat(id_).window_until is not None, verdict.refusal is None) == (is_open, is_open)
     strict.close()
+
+
+# --- the ways there and back ---
+
+
+def test_a_row_of_the_log_leads_to_its_conversation_for_whoever_may_read_it(
+    hear: Hear, logged, signed_in: SignIn
+) -> None:
+    logged("read", to=NUMBER)
+    stranger = logged("read", to="+447700900124")
+    id_ = hear()
+    for path in ("/whatsapp_logs", "/whatsapp_logs?direction=inbound"):
+        found = re.findall(r'<a class="wl-talk-link"[^>]* href="([^"]+)"', signed_in("agent").get(path).text)
+        assert found == [f"{LIST}/{id_}"], path
+        assert "wl-talk-link" not in signed_in("viewer").get(path).text, "who sees no texts opens no conversation"
+    assert f"wl-talk-of-{stranger.id}" not in signed_in("agent").get("/whatsapp_logs").text
+
+
+def test_from_the_conversation_back_to_the_log_without_a_number_in_the_address(
+    hear: Hear, logged, agent: Person
+) -> None:
+    ours, other = logged("read", to=NUMBER), logged("read", to="+447700900124")
+    answer = agent.post(f"{LIST}/{hear()}/log")
+    assert answer.status_code == 303
+    assert "900123" not in answer.location
+    html = agent.get(answer.location).text
+    assert f"wl-row-{ours.id}" in html
+    assert f"wl-row-{other.id}" not in html
+
+
+def test_how_many_wait_stands_in_the_navigation_and_comes_by_itself(
+    hear: Hear, signed_in: SignIn, app: Flask, service: WhatsAppService
+) -> None:
+    def waits(html: str) -> list[str]:
+        return re.findall(r'class="wl-waits" title="(\S+) waiting for a person"', html)
+
+    agent, now = signed_in("agent"), app.extensions["whatsapp_logs"].waiting
+    now._counted_at = float("-inf")  # it is counted once a second
+    html = agent.get("/whatsapp_logs").text
+    assert waits(html) == []
+    word, list_word = seen(html), seen(agent.get(LIST).text)
+    id_ = hear()
+    hear(sender="+447700900124")
+    now._counted_at = float("-inf")
+    news = agent.get(f"/whatsapp_logs/live?seen={word}")
+    assert (news.status_code, waits(news.text)) == (200, ["2"])
+    for path in ("/whatsapp_logs", LIST, f"{LIST}/{id_}", "/whatsapp_logs/templates"):
+        assert waits(agent.get(path).text) == ["2"], path
+    news = agent.get(f"{LIST}?seen={list_word}", headers={"HX-Request": "true"}).text
+    assert 'hx-swap-oob="morph"' in news
+    assert waits(news) == ["2"]
+    assert waits(signed_in("viewer").get("/whatsapp_logs").text) == []
+    service.desk.give_back(id_)
+    now._counted_at = float("-inf")
+    assert waits(agent.get("/whatsapp_logs").text) == ["1"]

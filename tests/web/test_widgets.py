@@ -100,3 +100,21 @@ def test_a_clients_answers_stand_among_their_messages(service, app, signed_in, c
     assert re.findall(r"wl-brief-(\d)", latest) == ["2", "1"]  # the newest first, nobody else's
     assert "From the customer" in latest
     assert "Received" in latest
+
+
+def test_a_clients_messages_lead_to_the_conversation_and_the_portals_own_pages_say_how_many_wait(
+    service: WhatsAppService, app: Flask, signed_in: Callable[[str], Person], client_id: str
+) -> None:
+    app.add_url_rule("/waiting", "waiting", lambda: render_template_string("{{ whatsapp_logs_waiting() }} wait"))
+    home = f"/home?client={client_id}"
+    service.send(Draft(to="+447700900123", body="Hello", client_id=client_id))
+    assert ">Conversation</a>" not in signed_in("agent").get(home).text
+    service.receive(Inbound(provider_id="SM1", sender="+447700900123", recipient="+15550100100", body="A word"))
+    id_ = service.desk.ids_of(["+447700900123"])["+447700900123"]
+    service.desk.answer(id_)
+    app.extensions["whatsapp_logs"].waiting._counted_at = float("-inf")
+    assert f'<a href="/whatsapp_logs/conversations/{id_}">Conversation</a>' in signed_in("agent").get(home).text
+    assert ">Conversation</a>" not in signed_in("viewer").get(home).text
+    assert signed_in("agent").get("/waiting").text == "1 wait"
+    assert signed_in("viewer").get("/waiting").text == " wait"
+    assert app.test_client().get("/waiting").text == " wait"

@@ -193,6 +193,20 @@ def waiting(conn: Connection[Any], *, limit: int) -> list[Conversation]:
     return _rows(conn, "WHERE waiting_since IS NOT NULL ORDER BY waiting_since, id LIMIT %(limit)s", {"limit": limit})
 
 
+def count_waiting(conn: Connection[Any], *, limit: int) -> int:
+    """How many wait for a person; not counted beyond the limit."""
+    row = conn.execute(
+        """
+        SELECT count(*) FROM (
+            SELECT FROM whatsapp_logs.conversations WHERE waiting_since IS NOT NULL LIMIT %(limit)s
+        ) AS waiting
+        """,
+        {"limit": limit},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def page(conn: Connection[Any], *, before: Cursor | None, limit: int) -> list[Conversation]:
     """Conversations in which nobody waits, the one with the latest word of a customer first."""
     older = "AND (last_inbound_at, id) < (%(at)s, %(id)s)" if before else ""

@@ -36,7 +36,7 @@ from whatsapp_logs.web.again import SameAgain
 from whatsapp_logs.web.file_names import content_disposition as content_disposition
 from whatsapp_logs.web.limits import UNPROVEN_PER_MINUTE, Limit, PeopleLimits
 from whatsapp_logs.web.limits import TooMany as TooMany
-from whatsapp_logs.web.news import News, Strip
+from whatsapp_logs.web.news import News, Strip, Waiting
 from whatsapp_logs.web.refusals import Refusals
 from whatsapp_logs.web.rows import Rows
 
@@ -84,7 +84,8 @@ class WhatsAppLogs:
         self.find: Find | None = None
         self.audience: Audience | None = None
         self.simulator_url: str | None = None
-        self.news, self.strip, self.rows = News(), Strip(), Rows()
+        self.strip, self.rows, self.waiting = Strip(), Rows(), Waiting()
+        self.news = News(self.waiting)
         self.calls_of_tokens = Limit(access.TOKEN_CALLS_PER_MINUTE)
         self.people = PeopleLimits(*_of_people(service))
         self.unproven_calls = Limit(UNPROVEN_PER_MINUTE)

@@ -116,6 +116,12 @@ def asked_by_old_phone(text: str) -> Asked:
     return Asked(wanted=replace(here.wanted, phone=searched), phone_token=_remember_phone(searched))
 
 
+def asked_by_number(address: str) -> Asked:
+    """The list of one customer's number, which the viewer need not see: the page that leads here shows whose it is."""
+    wanted = MessageFilter(zone=zone(viewer()), phone=address)
+    return Asked(wanted=wanted, phone_token=_remember_phone(address))
+
+
 def asked_for_everything() -> Asked:
     """The whole log, as this viewer reads it."""
     return Asked(wanted=MessageFilter(zone=zone(viewer())))

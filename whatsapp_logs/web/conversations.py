@@ -21,7 +21,7 @@ from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.message import Draft, Message, Status
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import current, format, looks, words
+from whatsapp_logs.web import asking, current, format, looks, talk_links, words
 from whatsapp_logs.web.access import requires, viewer
 from whatsapp_logs.web.file_names import content_disposition
 from whatsapp_logs.web.notices import leave_notice, take_notice
@@ -44,6 +44,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(f"{_ONE}/template", "reply_by_template", reply_by_template, methods=["POST"])
     blueprint.add_url_rule(f"{_ONE}/take", "take", take, methods=["POST"])
     blueprint.add_url_rule(f"{_ONE}/give_back", "give_back", give_back, methods=["POST"])
+    blueprint.add_url_rule(f"{_ONE}/log", "conversation_in_log", conversation_in_log, methods=["POST"])
     blueprint.add_url_rule(_FILE, "file", file)
     blueprint.add_url_rule(f"{_FILE}/again", "file_again", file_again, methods=["POST"])
 
@@ -64,7 +65,9 @@ def conversations() -> str | Response:
         )
         for one in [*found.waiting, *found.others]
     ]
-    seen = _digest(shown, [format.left_since(one.waiting_since, now=now) for one in found.waiting])
+    seen = _digest(
+        shown, [format.left_since(one.waiting_since, now=now) for one in found.waiting], talk_links.waiting(viewer())
+    )
     if request.args.get("seen") == seen:
         return Response(status=204)
     return render_template(
@@ -77,6 +80,7 @@ def conversations() -> str | Response:
         now=now,
         notice=take_notice(),
         has_bot=bool(current.service().config.records),
+        is_news="HX-Request" in request.headers,
     )
 
 
@@ -93,7 +97,7 @@ def conversation(conversation_id: int) -> str | Response:
     if request.args.get("seen") == seen:
         return Response(status=204)
     if "HX-Request" in request.headers:
-        return render_template("whatsapp_logs/_talk.html", **_shown(chat, seen=seen, now=now))
+        return render_template("whatsapp_logs/_talk.html", **_shown(chat, seen=seen, now=now), is_news=True)
     return _page(chat, now=now)
 
 
@@ -139,6 +143,15 @@ def give_back(conversation_id: int) -> BaseResponse:
     has_bot = bool(current.service().config.records)
     leave_notice("Done: nobody waits here any more." + (" The bot answers the next message." if has_bot else ""))
     return redirect(url_for("whatsapp_logs.conversations"), 303)
+
+
+@requires(Right.TEXTS)
+def conversation_in_log(conversation_id: int) -> BaseResponse:
+    """The log's list of this customer's number; the number stays in the database, a word for it goes into the address."""
+    held = current.service().desk.conversation(_id(conversation_id))
+    if held.is_erased:
+        raise MessageNotFound("This conversation was erased.")
+    return redirect(asking.asked_by_number(held.address).url(), 303)
 
 
 @requires(Right.TEXTS)
@@ -251,9 +264,9 @@ def _fingerprint(chat: Chat, now: datetime) -> str:
     files = [(one.message_id, one.place, one.state) for some in chat.files.values() for one in some]
     window = format.left(chat.window_until, now=now)
     waits = format.left_since(chat.conversation.waiting_since, now=now)
-    return _digest(
-        seen, files, chat.conversation.updated_at, window, waits, chat.is_with_staff, words.Words(viewer()).zone.key
-    )
+    others = talk_links.waiting(viewer())
+    zone = words.Words(viewer()).zone.key
+    return _digest(seen, files, chat.conversation.updated_at, window, waits, chat.is_with_staff, others, zone)
 
 
 def _digest(*facts: Any) -> str:

@@ -79,6 +79,11 @@ def counted(value: int, *, is_exact: bool) -> str:
     return number(value) if is_exact else f"{number(value)}+"
 
 
+def waiting(n: int) -> str:
+    """How many wait, beside a link: "3", "99+"; empty where nobody does."""
+    return "" if n == 0 else str(n) if n < 100 else "99+"
+
+
 def percent(part: int, whole: int) -> str:
     """A share with one decimal, rounded down: 9 999 of 10 000 is 99.9 %, not 100."""
     return "–" if whole == 0 else _tenths(tenths(part, whole), part)

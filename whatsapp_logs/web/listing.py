@@ -40,6 +40,7 @@ class Figures:
     """The log's totals, from exact counts per status. In-flight messages are neither successes nor failures."""
 
     by_status: Mapping[Status, int]
+    waiting: int = 0  # customers who wait for a person: no figure of the log, but shown beside its name
 
     def of(self, statuses: frozenset[Status]) -> int:
         """How many stand at one of these."""
@@ -158,14 +159,14 @@ class Listing:
         return self.asked.url() if row <= 1 else self.asked.url(after=self.page.newer.encode(), row=row)
 
 
-def read(service: WhatsAppService, asked: Asked) -> Listing:
+def read(service: WhatsAppService, asked: Asked, *, waiting: int = 0) -> Listing:
     """Read everything the page shows."""
     now = datetime.now(UTC)
     found = service.overview(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
     return Listing(
         asked=asked,
         page=found.page,
-        figures=Figures(found.totals.by_status()),
+        figures=Figures(found.totals.by_status(), waiting),
         filtered=found.filtered,
         types=found.totals.types,
         total=found.total,
@@ -175,10 +176,10 @@ def read(service: WhatsAppService, asked: Asked) -> Listing:
     )
 
 
-def digest(service: WhatsAppService, asked: Asked) -> str:
+def digest(service: WhatsAppService, asked: Asked, *, waiting: int = 0) -> str:
     """A fingerprint of all that can be seen to change: rows, figures, and words that age, but for those a page counts on itself."""
     page = service.page(asked.wanted, before=asked.before, after=asked.after, offset=asked.offset, limit=ROWS)
-    return fingerprint_of(page, Figures(service.status_counts()), asked, datetime.now(UTC))
+    return fingerprint_of(page, Figures(service.status_counts(), waiting), asked, datetime.now(UTC))
 
 
 def fingerprint_of(page: Page, figures: Figures, asked: Asked, now: datetime) -> str:
@@ -200,7 +201,7 @@ def fingerprint(messages: Iterable[Message], ages: Iterable[tuple[str, str]], fi
         (message.id, message.updated_at.timestamp(), "" if format.counts_on(age) else age, detail)
         for message, (age, detail) in zip(messages, ages, strict=True)
     ]
-    totals = sorted((status.value, n) for status, n in figures.by_status.items())
+    totals = (sorted((status.value, n) for status, n in figures.by_status.items()), figures.waiting)
     return hashlib.blake2b(repr((seen, totals)).encode(), digest_size=8).hexdigest()
 
 

@@ -19,6 +19,7 @@ _LOOK_EVERY_S = 0.2  # the database is asked for its state no oftener than that,
 _WORDS_AGE_S = 5.0  # "3 min ago" changes without a change in the log
 _MOST = 500  # lists remembered
 _ALARMS_EVERY_S = 5.0
+_WAITING_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,28 @@ class Strip:
             return self._raised
 
 
-class News:
-    """What each list shows by now, remembered for as long as the database has not changed."""
+class Waiting:
+    """How many customers wait for a person, counted once a second for all pages together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._known, self._counted_at = 0, -_WAITING_EVERY_S
+
+    def count(self, service: WhatsAppService) -> int:
+        """Counted up to 100, as pages say; see `desk.waiting`."""
+        with self._lock:
+            if time.monotonic() - self._counted_at > _WAITING_EVERY_S:
+                self._known = service.desk.waiting()
+                self._counted_at = time.monotonic()
+            return self._known
+
+
+class News:
+    """What each list shows by now, remembered for as long as the database has not changed."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self._lock = threading.Lock()
+        self._waiting = waiting
         self._state, self._looked_at = "", 0.0
         self._known: OrderedDict[Asked, _Known] = OrderedDict()
 
@@ -58,7 +76,7 @@ class News:
         state, now = self._state_now(service), time.monotonic()
         known = self._known.get(asked)
         if known is None or known.state != state or now - known.at > _WORDS_AGE_S:
-            known = _Known(listing.digest(service, asked), state, now)
+            known = _Known(listing.digest(service, asked, waiting=self._waiting.count(service)), state, now)
             with self._lock:
                 self._known[asked] = known
                 self._known.move_to_end(asked)

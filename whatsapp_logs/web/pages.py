@@ -10,9 +10,21 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from whatsapp_logs.errors import InvalidInput, MessageNotFound
 from whatsapp_logs.rights import Right
-from whatsapp_logs.web import accesses, again, current, details, finding, listing, looks, refreshes, widgets, words
+from whatsapp_logs.web import (
+    accesses,
+    again,
+    current,
+    details,
+    finding,
+    listing,
+    looks,
+    refreshes,
+    talk_links,
+    widgets,
+    words,
+)
 from whatsapp_logs.web.access import requires, viewer
-from whatsapp_logs.web.asking import asked, asked_by_form, asked_by_old_phone, asked_for_everything
+from whatsapp_logs.web.asking import Asked, asked, asked_by_form, asked_by_old_phone, asked_for_everything
 from whatsapp_logs.web.notices import take_notice
 
 _PAGE = "whatsapp_logs/whatsapp_logs.html"
@@ -39,7 +51,7 @@ def page() -> str | BaseResponse:
     if typed and typed.lower() != "all":
         return redirect(asked_by_old_phone(typed).url(), 303)
     here = asked()
-    found = listing.read(current.service(), here)
+    found = _read(here)
     if not found.rows and here.after is not None:  # everything newer fits on the first page by now
         return redirect(here.url(), 303)
     if not found.rows and here.offset:
@@ -60,11 +72,11 @@ def search() -> BaseResponse | tuple[str, int]:
         if whom and current.extension().find is not None:
             choices = finding.choices(here, whom)
             if len(choices) > 1:
-                return _render(_PAGE, listing.read(current.service(), here), choices=choices, typed=request.form), 200
+                return _render(_PAGE, _read(here), choices=choices, typed=request.form), 200
             here = choices[0].asked
         return redirect(here.url(), 303)
     except InvalidInput as problem:
-        found = listing.read(current.service(), asked_for_everything())
+        found = _read(asked_for_everything())
         return _render(_PAGE, found, run=refreshes.worth_showing(), problem=problem, typed=request.form), 400
 
 
@@ -76,7 +88,7 @@ def live() -> str | Response:
     if seen == digest:
         again.told(here, seen=digest, state=state)
         return Response(status=204)
-    return _render("whatsapp_logs/_live.html", listing.read(current.service(), here))
+    return _render("whatsapp_logs/_live.html", _read(here))
 
 
 @requires(Right.SEE)
@@ -85,12 +97,18 @@ def unmatched() -> str:
     return render_template("whatsapp_logs/unmatched.html", events=current.service().unmatched())
 
 
+def _read(here: Asked) -> listing.Listing:
+    waiting = current.extension().waiting.count(current.service())
+    return listing.read(current.service(), here, waiting=waiting)
+
+
 def _render(template: str, found: listing.Listing, **more: Any) -> str:
     looks.at_list(found.asked.wanted)
     g.whatsapp_logs_now = found.now
     names = words.names(found.rows, wanted=found.asked.wanted)
     named = {name: names[name] for name in ("clients", "policies", "client_of", "sent_again")}
-    drawn = current.extension().rows.draw(found.rows, words.Words(viewer()), **named)
+    talks = talk_links.of_messages(found.rows)
+    drawn = current.extension().rows.draw(found.rows, words.Words(viewer()), talks=talks, **named)
     return render_template(
         template,
         found=found,

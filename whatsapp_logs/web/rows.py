@@ -50,6 +50,8 @@ class Row:
     policy: str
     file_icon: Markup
     text: str
+    talk_icon: Markup
+    talk_url: str  # the conversation with the customer; empty where there is none, or the viewer may not read it
 
 
 class Rows:
@@ -67,8 +69,12 @@ class Rows:
         policies: Mapping[str, str],
         client_of: Callable[[Message], str | None],
         sent_again: Mapping[int, int],
+        talks: Mapping[str, str],
     ) -> list[Drawn]:
-        """The rows of these messages, as this viewer may see them; the names are what `words.names` tells."""
+        """The rows of these messages, as this viewer may see them; the names are what `words.names` tells.
+
+        `talks` are the addresses of the conversations that they may open, by the customer's.
+        """
         seen_as = (
             words.zone.key,
             words.now.astimezone(words.zone).date(),
@@ -82,12 +88,13 @@ class Rows:
             policy = policies.get(message.policy_id or "") or message.policy_id or ""
             again = sent_again.get(message.id)
             age, status = words.relative(message.created_at), words.status(message)
-            key = (message.id, message.updated_at, age, status, who, policy, again, seen_as)
+            talk = talks.get(words.other_side(message) or "", "")
+            key = (message.id, message.updated_at, age, status, who, policy, again, talk, seen_as)
             html = self._known.get(key)
             if html is None:
                 if len(self._known) >= _MOST:
                     self._known.clear()
-                row = _row(message, words, status, age=age, who=who, policy=policy, again=again)
+                row = _row(message, words, status, age=age, who=who, policy=policy, again=again, talk=talk)
                 html = self._known[key] = _html(row)
             drawn.append(Drawn(age, status.detail, html))
         return drawn
@@ -99,7 +106,15 @@ def _html(row: Row) -> Markup:
 
 
 def _row(
-    message: Message, words: Words, status: format.StatusWords, *, age: str, who: str, policy: str, again: int | None
+    message: Message,
+    words: Words,
+    status: format.StatusWords,
+    *,
+    age: str,
+    who: str,
+    policy: str,
+    again: int | None,
+    talk: str,
 ) -> Row:
     address = words.address(words.other_side(message))
     text = format.first_words(message.body) or message.media_filename or "–"
@@ -125,4 +140,6 @@ def _row(
         policy=policy,
         file_icon=icons()["file"] if message.media_filename and words.sees_texts else Markup(""),
         text="Erased" if message.erased_at else text if words.sees_texts else wording.TEXT_HIDDEN,
+        talk_icon=icons()["talk"],
+        talk_url=talk,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import current_app, request, url_for
 
 from whatsapp_logs.rights import Right, Viewer
+from whatsapp_logs.web import format, talk_links
 
 _ROOT = "/whatsapp_logs"
 _SECTIONS = (
@@ -26,6 +27,7 @@ class Section:
     name: str
     url: str
     is_current: bool
+    waiting: str = ""  # how many customers wait there for a person: "3", "99+"; empty where nobody does
 
 
 def of(person: Viewer) -> list[Section]:
@@ -36,7 +38,8 @@ def of(person: Viewer) -> list[Section]:
         if endpoint in current_app.view_functions and person.may(right):
             url = url_for(endpoint)
             is_current = _is_below(request.path, url) if not url.endswith(_ROOT) else _is_a_message(request.path, url)
-            shown.append(Section(name, url, is_current))
+            waits = talk_links.waiting(person) if view == "conversations" else 0
+            shown.append(Section(name, url, is_current, format.waiting(waits)))
     return shown
 
 

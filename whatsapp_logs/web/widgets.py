@@ -16,7 +16,7 @@ from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import FAILURES, Message
 from whatsapp_logs.rights import Right, Viewer
 from whatsapp_logs.store.messages import Page
-from whatsapp_logs.web import asking, current, listing, looks, words
+from whatsapp_logs.web import asking, current, format, listing, looks, talk_links, words
 from whatsapp_logs.web.access import requires, viewer
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,11 @@ _LAST_FAILURES = 3
 
 
 def register(app: Flask) -> None:
-    """Add the template words `whatsapp_logs_widget`, `whatsapp_logs_messages` and `whatsapp_logs_window`."""
+    """Add the words for templates: the four functions that follow `register_live`."""
     app.add_template_global(whatsapp_logs_widget)
     app.add_template_global(whatsapp_logs_messages)
     app.add_template_global(whatsapp_logs_window)
+    app.add_template_global(whatsapp_logs_waiting)
 
 
 def register_live(blueprint: Blueprint) -> None:
@@ -53,6 +54,11 @@ def whatsapp_logs_messages(
 def whatsapp_logs_window(number: str) -> Markup:
     """Whether free text reaches this number now, and how much longer; for whoever writes to it."""
     return _drawn("_window.html", lambda _person: _window(number))
+
+
+def whatsapp_logs_waiting() -> str:
+    """How many customers wait for a person: "3", "99+"; empty where nobody does, and for whoever may not read what they wrote."""
+    return format.waiting(talk_links.waiting(current.extension().current_user()))
 
 
 @requires(Right.SEE)
@@ -101,6 +107,7 @@ def _latest(person: Viewer, *, client: str, policy: str, limit: int) -> dict[str
     return {
         "everything": everything,
         "rows": page.messages,
+        "talk": talk_links.of_client(person, page.messages) if client else None,
         "latest": "-".join(filter(None, ("client" * bool(client), client, "policy" * bool(policy), policy))),
         "client": client or None,
         "policy": policy or None,

@@ -22,7 +22,21 @@ from whatsapp_logs.web import access, asking, assets, current, format, sections
 
 # What a template may be given or not; named here, so that a portal may have its Jinja refuse undefined names.
 _UNLESS_GIVEN = dict.fromkeys(
-    ("choices", "client", "first", "heading", "latest", "notice", "oob", "policy", "problem", "refused", "run", "typed")
+    (
+        "choices",
+        "client",
+        "first",
+        "heading",
+        "is_news",
+        "latest",
+        "notice",
+        "oob",
+        "policy",
+        "problem",
+        "refused",
+        "run",
+        "typed",
+    )
 )
 
 
@@ -144,7 +158,7 @@ def for_templates() -> dict[str, Any]:
 def icons() -> dict[str, Markup]:
     """Every icon of the list's rows, drawn once."""
     draw = current_app.jinja_env.get_template("whatsapp_logs/_parts.html").module.icon  # type: ignore[attr-defined]
-    return {name: draw(name) for name in {"file", "question", *format.ICONS.values()}}
+    return {name: draw(name) for name in {"file", "question", "talk", *format.ICONS.values()}}
 
 
 def names(messages: Iterable[Message], *, wanted: MessageFilter | None = None) -> dict[str, Any]:

@@ -241,6 +241,7 @@
     },
     j: () => step(1),
     k: () => step(-1),
+    c: () => (document.activeElement?.closest("[data-wl-row]") ?? $("wl-message"))?.querySelector(".wl-talk-link")?.click(),
     r: () => ($("wl-ask") ?? $("wl-refresh-all"))?.click(),
     "?": () => $("wl-keys")?.showModal(),
   };
@@ -253,7 +254,7 @@
     }
     const typing = event.target.closest?.("input, select, textarea, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("wl") || !(event.key in keys)) return;
-    if (document.querySelector("dialog[open]") && event.key !== "r") return;
+    if (document.querySelector("dialog[open]") && !"rc".includes(event.key)) return;
     event.preventDefault();
     keys[event.key]();
   });
