@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from whatsapp_logs.errors import DatabaseAway
 from whatsapp_logs.message import Recorded, StatusReport
 
 Write = Callable[[Sequence[StatusReport]], list[Recorded]]
+Told = TypeVar("Told")
+Outcome = TypeVar("Outcome")
 MOST = 500  # reports of one transaction: more would only make its first ones wait
 
 
@@ -79,7 +82,7 @@ class Gathering:
                 ticket.called.set()
 
 
-def write_each(write: Write, reports: Sequence[StatusReport]) -> list[Recorded | Exception]:
+def write_each(write: Callable[[Sequence[Told]], list[Outcome]], reports: Sequence[Told]) -> list[Outcome | Exception]:
     """What became of each: written together, or each by itself should one of them be odd, so that it takes no other with it."""
     try:
         return list(write(reports))

@@ -11,7 +11,7 @@ from psycopg import Connection
 from whatsapp_logs import ledger
 from whatsapp_logs.conversation import kind_of, payload_of
 from whatsapp_logs.message import Inbound, ProviderMessage
-from whatsapp_logs.store import contacts, conversations, inbound, queue, sent_files
+from whatsapp_logs.store import contacts, conversations, inbound, queue, sent_files, status_events
 
 _MAX_WORD = 100
 
@@ -21,22 +21,31 @@ def receive(conn: Connection[Any], received: Inbound, *, now: datetime) -> int:
 
     The job that answers it, and those that fetch its files, commit with it.
     """
-    message_id = inbound.insert(conn, received, now=now)
-    _hear(
-        conn,
-        message_id,
-        sender=received.sender,
-        our_number=received.recipient,
-        text=received.body,
-        at=now,
-        name=received.profile_name,
-        kind=kind_of(received),
-        payload=payload_of(received),
-        replied_sid=_word(received, "OriginalRepliedMessageSid"),
-        opt_out_type=_word(received, "OptOutType"),
-        media=received.media,
-    )
-    return message_id
+    return receive_all(conn, [received], now=now)[0]
+
+
+def receive_all(conn: Connection[Any], received: Sequence[Inbound], *, now: datetime) -> list[int]:
+    """The same of several that arrived together, in the order in which they did; their ids."""
+    # In one order for all, so that nobody deadlocks: first all SIDs, then customer by customer, each one's messages as they came.
+    for sid in sorted({one.provider_id for one in received}):
+        status_events.lock(conn, sid)
+    ids = [inbound.insert(conn, one, now=now) for one in received]
+    for id_, one in sorted(zip(ids, received, strict=True), key=lambda pair: (pair[1].sender, pair[0])):
+        _hear(
+            conn,
+            id_,
+            sender=one.sender,
+            our_number=one.recipient,
+            text=one.body,
+            at=now,
+            name=one.profile_name,
+            kind=kind_of(one),
+            payload=payload_of(one),
+            replied_sid=_word(one, "OriginalRepliedMessageSid"),
+            opt_out_type=_word(one, "OptOutType"),
+            media=one.media,
+        )
+    return ids
 
 
 def restored(conn: Connection[Any], found: Sequence[tuple[int, ProviderMessage]], *, now: datetime) -> None:

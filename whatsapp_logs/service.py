@@ -305,6 +305,11 @@ class WhatsAppService:
         with self.transaction() as conn:
             return receive.receive(conn, received, now=datetime.now(UTC))
 
+    def receive_all(self, received: Sequence[Inbound]) -> list[int]:
+        """The same of several that arrived together, in their order and in one transaction."""
+        with self.transaction() as conn:
+            return receive.receive_all(conn, received, now=datetime.now(UTC))
+
     # --- what customers agreed to ---
 
     def consent_of(self, address: str) -> list[ConsentEvent]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SECRET_KEY, SENDER
 from tests.start.processes import wait_until
-from tests.web.twilio_calls import CUSTOMER, sid, signature, status_form
+from tests.web.twilio_calls import CUSTOMER, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Status, WhatsAppService
-from whatsapp_logs.links import STATUS_CALLBACK_PATH
+from whatsapp_logs.links import INBOUND_PATH, STATUS_CALLBACK_PATH
+from whatsapp_logs.twilio.simulator import Simulator, Writing
 
 
 @pytest.fixture
@@ -23,6 +26,16 @@ def receiver(config: Config) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    server = started(config, port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def started(config: Config, port: int) -> subprocess.Popen[bytes]:
+    """A receiver that listens there, in a process of its own."""
     env = os.environ | {
         "DATABASE_URL": config.database_url,
         "SECRET_KEY": SECRET_KEY,
@@ -33,21 +46,20 @@ def receiver(config: Config) -> Iterator[str]:
         "PUBLIC_BASE_URL": config.public_base_url,
     }
     words = ["--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    server = subprocess.Popen([sys.executable, "-m", "granian", *words, "whatsapp_logs.web.receiver:app"], env=env)
-    try:
-        wait_until(lambda: _answers(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
+    command = [sys.executable, "-m", "granian", *words, "whatsapp_logs.web.receiver:app"]
+    server = subprocess.Popen(command, env=env, start_new_session=True)
+    while not _answers(port):
+        if server.poll() is not None:  # somebody's connection had the port for a moment
+            server = subprocess.Popen(command, env=env, start_new_session=True)
+    return server
 
 
 def _answers(port: int) -> bool:
+    """It, and not merely somebody: a connection to a port that is free may end in itself."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
+        return requests.get(f"http://127.0.0.1:{port}/", timeout=1).status_code == 404
+    except requests.RequestException:
         return False
-    return True
 
 
 def test_it_keeps_what_twilio_signed_and_refuses_everything_else_in_words(
@@ -69,3 +81,93 @@ def test_it_keeps_what_twilio_signed_and_refuses_everything_else_in_words(
     assert (believed.status_code, believed.content) == (204, b"")
     assert {answer.headers["X-Content-Type-Options"] for answer in (forged, believed)} == {"nosniff"}
     assert service.message(message.id).status is Status.READ
+
+
+def test_a_customers_message_is_answered_once_it_is_kept(
+    receiver: str, config: Config, service: WhatsAppService
+) -> None:
+    form = inbound_form(sid(1), "Hello")
+    signed = {"X-Twilio-Signature": signature(config.public_base_url + INBOUND_PATH, form)}
+    assert requests.post(receiver + INBOUND_PATH, data=form, timeout=10).status_code == 403
+    foreign = form | {"AccountSid": "AC" + "b" * 32}
+    headers = {"X-Twilio-Signature": signature(config.public_base_url + INBOUND_PATH, foreign)}
+    assert requests.post(receiver + INBOUND_PATH, data=foreign, headers=headers, timeout=10).status_code == 403
+    assert requests.post(receiver + INBOUND_PATH, data="a=" + "x" * 70_000, timeout=10).status_code == 413
+    assert kept(service) == []
+    for _ in range(2):  # told twice
+        answer = requests.post(receiver + INBOUND_PATH, data=form, headers=signed, timeout=10)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/xml; charset=utf-8")
+        assert answer.text.endswith("<Response/>")
+    assert [(provider_id, body) for provider_id, body, _ in kept(service)] == [(sid(1), "Hello")]
+
+
+def kept(service: WhatsAppService) -> list[tuple[str, str, str]]:
+    """Customers' messages that are rows, turns and due, by id: SID, text, number."""
+    with service.transaction() as conn:
+        return conn.execute(
+            """
+            SELECT m.provider_id, m.body, m.sender FROM whatsapp_logs.messages AS m
+            JOIN whatsapp_logs.turns AS t ON t.message_id = m.id AND t.done_at IS NULL
+            WHERE m.direction = 'inbound' ORDER BY m.id
+            """
+        ).fetchall()
+
+
+CUSTOMERS, EACH, STRANGERS = 30, 6, 250
+
+
+def test_a_crowd_writes_while_the_receiver_is_killed(
+    address: socket.socket, config: Config, service: WhatsAppService, simulator: Simulator
+) -> None:
+    """What Twilio was told is kept before kill -9 is kept, once, and each customer's in order; the rest comes again."""
+    path = f"{config.public_base_url}{INBOUND_PATH}"
+    simulator.settings.inbound_url = f"{path}#rc=5&rp=all"  # as Twilio is told, it tries again
+    port = address.getsockname()[1]
+    address.close()
+    server = started(config, port)
+    crowd = [f"whatsapp:+4477009{n:05d}" for n in range(CUSTOMERS)]
+    try:
+        for n in range(EACH):
+            writings = [(customer, Writing(f"word {n}")) for customer in crowd]
+            if n == EACH // 2:
+                writings += [(f"whatsapp:+4478009{n:05d}", Writing("word 0")) for n in range(STRANGERS)]
+            sids = simulator.receive_together(writings)
+            if n == EACH // 2:
+                wait_until(lambda sids=sids: any(one[0] in sids for one in kept(service)))  # type: ignore[misc]
+                os.killpg(server.pid, signal.SIGKILL)  # all its processes
+                server.wait()
+                server = started(config, port)
+            simulator.wait_idle(timeout_s=60)
+        everything = {one.sid for one in simulator.messages()}
+        acknowledged = {one.sid for one in simulator.callbacks() if one.answer == 200}
+        rows = kept(service)
+        assert acknowledged <= {one[0] for one in rows}, "what was acknowledged is kept"
+        assert len(rows) == len({one[0] for one in rows}), "once"
+        for customer in crowd:
+            said = [int(body.split()[1]) for _, body, sender in rows if f"whatsapp:{sender}" == customer]
+            assert said == sorted(said), "in order"
+        again(simulator, path)
+        assert len(kept(service)) == CUSTOMERS * EACH + STRANGERS
+        assert {one[0] for one in kept(service)} == everything
+        attempts, lost = len(simulator.callbacks()), len(everything - acknowledged)
+        print(
+            f"{len(everything)} messages, {attempts} calls, {lost} without an answer at first, {len(everything)} again"
+        )
+        assert attempts > len(everything), "the kill was felt"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
+
+
+def again(simulator: Simulator, path: str) -> None:
+    """Each webhook once more, at the same time from eight sides."""
+    forms = [
+        inbound_form(one.sid, one.body, From=one.customer) for one in simulator.messages() if one.direction == "inbound"
+    ]
+
+    def post(form: dict[str, str]) -> int:
+        headers = {"X-Twilio-Signature": signature(path, form)}
+        return requests.post(path, data=form, headers=headers, timeout=30).status_code
+
+    with ThreadPoolExecutor(8) as callers:
+        assert set(callers.map(post, forms)) == {200}

@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SENDER
-from whatsapp_logs.links import STATUS_CALLBACK_PATH
+from whatsapp_logs.links import INBOUND_PATH, STATUS_CALLBACK_PATH
 from whatsapp_logs.web.receiver import Receiver
 
 CUSTOMER = "whatsapp:+447700900123"
@@ -113,11 +113,11 @@ class WithReceiver:
         return self._open(path, method="GET")
 
     def _open(self, path: str, **more: Any) -> TestResponse:
-        if path.partition("?")[0] != STATUS_CALLBACK_PATH:
+        if path.partition("?")[0] not in (STATUS_CALLBACK_PATH, INBOUND_PATH):
             return self.client.open(path, **more)
         request = EnvironBuilder(path, **more).get_request()
         headers = {name.lower(): value for name, value in request.headers}
-        call = _Call(request.method, path.partition("?")[2], headers, request.get_data())
+        call = _Call(request.method, path.partition("?")[2], headers, request.get_data(), request.path)
         with ThreadPoolExecutor(1) as server:  # a loop of its own, whatever runs in the test's thread
             server.submit(asyncio.run, self.receiver.__rsgi__(call, call)).result()
         assert call.answer is not None

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from whatsapp_logs import phone
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, NotAllowed
-from whatsapp_logs.message import StatusReport
+from whatsapp_logs.message import Inbound, StatusReport
 from whatsapp_logs.twilio.signature import Form, Secrets, is_signed
+
+log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_WORD = 100  # of what is indexed; the payload keeps the whole form
 _MAX_PARAMETERS = 500  # Twilio sends about 15, an advertisement's reply about 40
 _MAX_ID = 2**63 - 1
+_MAX_MEDIA = 10
+# The answer to a customer's message asks Twilio for no reply, because replies go out as messages of the log.
+NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 class NotTwilio(NotAllowed):
@@ -63,9 +70,34 @@ def status_report(form: Form, message: str) -> StatusReport:
     )
 
 
+def inbound(form: Form) -> Inbound:
+    """A customer's message; raises InvalidInput for one without a SID, which could be told twice and written down twice."""
+    sid = form.first("MessageSid", "SmsSid")[:MAX_WORD]
+    if not sid:
+        log.error("inbound message without MessageSid; its fields: %s", ", ".join(sorted(form)))
+        raise InvalidInput("MessageSid", "The message has no MessageSid.")
+    return Inbound(
+        provider_id=sid,
+        sender=_address(form.first("From", "ExternalUserId", "WaId")),
+        recipient=_address(form.first("To")),
+        body=form.first("Body") or None,
+        profile_name=form.first("ProfileName") or None,
+        media=tuple(
+            (form.first(f"MediaUrl{n}"), form.first(f"MediaContentType{n}"))
+            for n in range(_MAX_MEDIA)
+            if form.first(f"MediaUrl{n}")
+        ),
+        payload=payload(form),
+    )
+
+
 def payload(form: Form) -> dict[str, Any]:
     """The whole form: a text for each name, a list where a name was repeated."""
     return {name: values[0] if len(values) == 1 else values for name, values in form.items()}
+
+
+def _address(text: str) -> str:
+    return phone.from_provider(text)[:MAX_WORD] or "(none)"
 
 
 def _pairs(form: Form) -> Iterable[tuple[str, str]]:

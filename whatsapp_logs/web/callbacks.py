@@ -8,8 +8,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from whatsapp_logs import links, phone, self_test
-from whatsapp_logs.errors import InvalidInput, MessageNotFound
-from whatsapp_logs.message import Inbound
+from whatsapp_logs.errors import MessageNotFound
 from whatsapp_logs.twilio import callback
 from whatsapp_logs.twilio.signature import Form
 from whatsapp_logs.web import current
@@ -17,9 +16,6 @@ from whatsapp_logs.web.access import proves_itself
 from whatsapp_logs.web.limits import TooMany
 
 log = logging.getLogger(__name__)
-
-_MAX_MEDIA = 10
-_NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 def register(blueprint: Blueprint) -> None:
@@ -43,28 +39,11 @@ def status_callback() -> Response:
 
 @proves_itself
 def inbound() -> Response:
-    """A customer's message; the answer asks Twilio for no reply, because replies go out as messages of the log."""
-    form = _signed_form(links.INBOUND_PATH)
-    sid = form.first("MessageSid", "SmsSid")[: callback.MAX_WORD]
-    if not sid:
-        log.error("inbound message without MessageSid; its fields: %s", ", ".join(sorted(form)))
-        raise InvalidInput("MessageSid", "The message has no MessageSid.")
-    received = Inbound(
-        provider_id=sid,
-        sender=_address(form.first("From", "ExternalUserId", "WaId")),
-        recipient=_address(form.first("To")),
-        body=form.first("Body") or None,
-        profile_name=form.first("ProfileName") or None,
-        media=tuple(
-            (form.first(f"MediaUrl{n}"), form.first(f"MediaContentType{n}"))
-            for n in range(_MAX_MEDIA)
-            if form.first(f"MediaUrl{n}")
-        ),
-        payload=callback.payload(form),
-    )
+    """A customer's message; answered once it is committed, whether it was told before or not."""
+    received = callback.inbound(_signed_form(links.INBOUND_PATH))
     message_id = current.service().receive(received)
     log.info("message %s received from %s", message_id, phone.masked(received.sender))
-    return Response(_NO_REPLY, mimetype="text/xml")
+    return Response(callback.NO_REPLY, mimetype="text/xml")
 
 
 def _self_test(nonce: str) -> Response:
@@ -96,7 +75,3 @@ def _form() -> Form:
 
 def _too_large(_error: RequestEntityTooLarge) -> Response:
     return Response("The form is too large.", 413, mimetype="text/plain")
-
-
-def _address(text: str) -> str:
-    return phone.from_provider(text)[: callback.MAX_WORD] or "(none)"

@@ -1,23 +1,23 @@
-"""Status callbacks without Flask, for campaigns that bring thousands of them a second: one route, for granian, by its protocol.
+"""Twilio's calls without Flask, for campaigns that bring thousands of them a second: two routes, for granian, by its protocol.
 
     granian --interface rsgi --host 127.0.0.1 --port 8001 whatsapp_logs.web.receiver:app
 
-A proxy sends POST /whatsapp/status_callback there and everything else to the portal, whose own route stays: both check the same
-signature (`twilio.callback`), record in the same way (`track.record`) and may run beside each other.
+A proxy sends POST /whatsapp/status_callback and /whatsapp/inbound there and everything else to the portal, whose own routes stay:
+both read and prove a call by `twilio.callback`, write by the same verbs (`track.record`, `receive`) and may run beside each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import parse_qs
 
-from whatsapp_logs import links, self_test
+from whatsapp_logs import links, phone, self_test
 from whatsapp_logs.errors import MessageNotFound, WhatsAppLogsError
 from whatsapp_logs.gathering import MOST, write_each
-from whatsapp_logs.message import Recorded, Source, StatusReport
+from whatsapp_logs.message import Inbound, Recorded, Source, StatusReport
 from whatsapp_logs.service import WhatsAppService
 from whatsapp_logs.twilio import callback
 from whatsapp_logs.twilio.signature import Form
@@ -32,6 +32,43 @@ _NO_SNIFF = ("x-content-type-options", "nosniff")
 
 class _TooLarge(WhatsAppLogsError):
     """The body is larger than any callback's."""
+
+
+Told = TypeVar("Told")
+Outcome = TypeVar("Outcome")
+_MOST_HEARD = 50  # customers' messages of one transaction: each is some ten statements, and statuses wait meanwhile
+_TEXT, _XML = "text/plain; charset=utf-8", "text/xml; charset=utf-8"
+
+
+class _Together(Generic[Told, Outcome]):
+    """What has been read by the time the loop comes to writing is written together, in the order in which it was read."""
+
+    def __init__(self, write: Callable[[Sequence[Told]], list[Outcome]], *, most: int) -> None:
+        self._write_all, self._most = write, most
+        self._waiting: list[tuple[Told, asyncio.Future[Outcome]]] = []
+
+    def write(self, one: Told) -> asyncio.Future[Outcome]:
+        """Done once it is committed."""
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[Outcome] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._write)  # behind all calls that can be read now
+        self._waiting.append((one, written))
+        return written
+
+    def _write(self) -> None:
+        # In the loop itself, on purpose: who comes meanwhile could only wait for the next commit, and waits in its socket.
+        batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+        outcomes = write_each(self._write_all, [one for one, _ in batch])
+        for (_, written), outcome in zip(batch, outcomes, strict=True):
+            if written.cancelled():  # its caller has hung up; what it told is kept
+                continue
+            if isinstance(outcome, Exception):
+                written.set_exception(outcome)
+            else:
+                written.set_result(outcome)
 
 
 class Scope(Protocol):
@@ -51,7 +88,10 @@ class Receiver:
         self._service = service
         self._refusals = Refusals(lambda calls: self._ready().count_refused(calls))
         self._unproven = Limit(UNPROVEN_PER_MINUTE)
-        self._waiting: list[tuple[StatusReport, asyncio.Future[Recorded]]] = []
+        self._reports = _Together[StatusReport, Recorded](
+            lambda reports: self._ready().record(reports, source=Source.CALLBACK), most=MOST
+        )
+        self._heard = _Together[Inbound, int](lambda received: self._ready().receive_all(received), most=_MOST_HEARD)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server has started."""
@@ -63,9 +103,9 @@ class Receiver:
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
         """Answer one call."""
-        wait_s = 0
+        wait_s, kind = 0, _TEXT
         try:
-            status, text = await self._answer(scope, protocol)
+            status, text, kind = await self._answer(scope, protocol)
         except _TooLarge:
             status, text = 413, "The form is too large."
         except WhatsAppLogsError as error:
@@ -76,64 +116,49 @@ class Receiver:
         if not text:
             protocol.response_empty(status, [_NO_SNIFF])
             return
-        headers = [("content-type", "text/plain; charset=utf-8"), _NO_SNIFF]
+        headers = [("content-type", kind), _NO_SNIFF]
         headers += [("retry-after", str(wait_s))] if wait_s else []
         protocol.response_str(status, headers, text)
 
-    async def _answer(self, scope: Scope, protocol: Any) -> tuple[int, str]:
-        if scope.path != links.STATUS_CALLBACK_PATH:
-            return 404, "Only status callbacks are received here."
+    async def _answer(self, scope: Scope, protocol: Any) -> tuple[int, str, str]:
+        take = {links.STATUS_CALLBACK_PATH: self._take_status, links.INBOUND_PATH: self._take_message}.get(scope.path)
+        if take is None:
+            return 404, "Only Twilio's calls are received here.", _TEXT
         if scope.method != "POST":
-            return 405, "A status callback is posted."
-        form = self._proven(scope, await _body(scope, protocol))
+            return 405, "Twilio's calls are posted.", _TEXT
+        return await take(self._proven(scope, await _body(scope, protocol)), scope)
+
+    async def _take_status(self, form: Form, scope: Scope) -> tuple[int, str, str]:
         message = parse_qs(scope.query_string).get("message", [""])[0] if scope.query_string else ""
         nonce = links.self_test_nonce(message)
         if nonce is None:
-            await self._record(callback.status_report(form, message))
+            await self._reports.write(callback.status_report(form, message))
         elif not self._ready().hear_self_test(nonce[: callback.MAX_WORD]):
             raise MessageNotFound(self_test.NOT_BEGUN)
-        return 204, ""
+        return 204, "", _TEXT
+
+    async def _take_message(self, form: Form, _scope: Scope) -> tuple[int, str, str]:
+        received = callback.inbound(form)
+        message_id = await self._heard.write(received)
+        log.info("message %s received from %s", message_id, phone.masked(received.sender))
+        return 200, callback.NO_REPLY, _XML
 
     def _proven(self, scope: Scope, body: bytes) -> Form:
         try:
             return callback.proven(
                 callback.read_form(body),
                 self._ready().config,
-                path=links.STATUS_CALLBACK_PATH,
+                path=scope.path,
                 query=scope.query_string,
                 header=lambda name: scope.headers.get(name.lower()),
             )
         except callback.NotTwilio as refusal:
             address = scope.client.rpartition(":")[0]
-            if self._refusals.add(links.STATUS_CALLBACK_PATH, refusal.reason):
+            if self._refusals.add(scope.path, refusal.reason):
                 log.warning("refused calls: %s, %s, the first from %s", scope.path, refusal.reason, address)
             if wait_s := self._unproven.take(address):
                 raise TooMany(f"{refusal} Too many calls of that kind.", retry_after_s=wait_s) from refusal
             raise
-
-    def _record(self, report: StatusReport) -> asyncio.Future[Recorded]:
-        """Done once the report is committed, with all that have been read by then."""
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[Recorded] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._write)  # behind all calls that can be read now
-        self._waiting.append((report, written))
-        return written
-
-    def _write(self) -> None:
-        # In the loop itself, on purpose: who comes meanwhile could only wait for the next commit, and waits in its socket.
-        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._write)
-        write = partial(self._ready().record, source=Source.CALLBACK)
-        outcomes = write_each(write, [report for report, _ in batch])
-        for (_, written), outcome in zip(batch, outcomes, strict=True):
-            if written.cancelled():  # its caller has hung up; the report is kept
-                continue
-            if isinstance(outcome, Exception):
-                written.set_exception(outcome)
-            else:
-                written.set_result(outcome)
 
     def _ready(self) -> WhatsAppService:
         if self._service is None:
