@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.start.processes import PATIENCE_S
 from whatsapp_logs import Config
 from whatsapp_logs.doctor import Finding, examine
 
@@ -55,7 +56,7 @@ def test_a_wrong_host_is_said_in_one_sentence_within_seconds() -> None:
     }
     env |= {"TWILIO_ACCOUNT_SID": "", "TWILIO_AUTH_TOKEN": "", "TWILIO_WHATSAPP_FROM": ""}
     command = [sys.executable, "-m", "whatsapp_logs", "doctor"]
-    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 1
     assert ran.stdout.count("BAD") == 2  # the database, and Twilio without credentials
     assert "no-such-host.invalid" in ran.stdout

@@ -20,6 +20,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests import office
+from tests.start.processes import PATIENCE_S
 from tests.web.twilio_calls import CUSTOMER, Twilio, sid
 from whatsapp_logs import ROLES, Config, Draft, Status, Viewer, WhatsAppLogs, WhatsAppService
 from whatsapp_logs.errors import DatabaseAway, InvalidInput, LoggingFailed
@@ -276,7 +277,7 @@ def test_a_script_uses_the_service_without_flask(here: Office, env: dict[str, st
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

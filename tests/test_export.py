@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.spreadsheet import read_csv, read_xlsx
+from tests.start.processes import PATIENCE_S
 from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, Source, Status, StatusReport, WhatsAppService, phone
 from whatsapp_logs.access_log import AccessFilter
 from whatsapp_logs.errors import Busy, DatabaseAway, InvalidInput
@@ -423,7 +424,7 @@ def test_the_command_writes_a_file(config: Config, service: WhatsAppService, tmp
 
     def run(*words: str) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "whatsapp_logs", "export", *words]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, timeout=30, check=False)
+        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, timeout=PATIENCE_S, check=False)
 
     ran = run("--since", "2026-10-25", "--until", "2026-10-25")
     assert ran.returncode == 0

@@ -53,10 +53,11 @@ def test_a_thousand_reports_cost_far_less_than_a_thousand_times_one(service: Wha
     for n in range(10):
         service.record([StatusReport(provider_status="sent", provider_id=sid(n))], source=Source.CALLBACK)
     batch = [StatusReport(provider_status="sent", provider_id=sid(n)) for n in range(1000, 2000)]
-    small = seconds_to_record(service, batch[:100])
-    big = seconds_to_record(
-        service, [StatusReport(provider_status="delivered", provider_id=r.provider_id) for r in batch]
-    )
+    small, big = 1e9, 1e9
+    for word in ("sending", "delivered", "read"):  # the best of three: a machine that stands still tells nothing
+        told = [replace(one, provider_status=word) for one in batch]
+        small = min(small, seconds_to_record(service, told[:100]))
+        big = min(big, seconds_to_record(service, told))
     assert big < 25 * small, f"100 reports {small * 1000:.0f} ms, 1 000 reports {big * 1000:.0f} ms"
 
 

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.start.processes import PATIENCE_S
 from tests.test_flat import looked_at
 from tests.test_gateway import answering
 from tests.test_gateway import listen as listen
@@ -224,12 +225,12 @@ class TestSynchronising:
             def templates(self) -> Any:
                 found = list(super().templates())
                 listed.set()
-                stored.wait(10)
+                stored.wait(PATIENCE_S)
                 return iter(found)
 
         slow = threading.Thread(target=synchronise, args=(service.transaction, Slow(config)))
         slow.start()
-        listed.wait(10)
+        listed.wait(PATIENCE_S)
         simulator.pause_template(version.content_sid or "")
         service.synchronise_templates()
         fresh = saved(service, replace(WANTED, name="written_meanwhile"))

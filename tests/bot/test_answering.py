@@ -18,7 +18,7 @@ import requests
 
 from tests.bot.office import ASHA, BRUNO, Office
 from tests.service_fixtures import work_until_idle
-from tests.start.processes import wait_until
+from tests.start.processes import PATIENCE_S, wait_until
 from whatsapp_logs import Config, WhatsAppService, bot_words
 from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.message import REACHED, Draft, Inbound, Message, Path
@@ -135,13 +135,13 @@ def test_a_webhook_does_not_wait_for_an_answer_in_the_making(service: WhatsAppSe
 
     def slowly(_address: str) -> str | None:
         asked.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         return None
 
     office.client_of = slowly  # type: ignore[method-assign]
     with ThreadPoolExecutor(1) as pool:
         answering = pool.submit(service.desk.answer, conversation(service).id)
-        assert asked.wait(10)
+        assert asked.wait(PATIENCE_S)
         write(service, "2", sid="SM2")  # would hang until the time-out of a lock
         go_on.set()
         answering.result()
@@ -474,7 +474,7 @@ def test_the_menu_has_buttons_where_the_office_has_a_template_for_it(
         },
     }
     login = (config.twilio_account_sid, config.twilio_auth_token)
-    made = requests.post(f"{simulator.base_url}/v1/Content", json=content, auth=login, timeout=5)
+    made = requests.post(f"{simulator.base_url}/v1/Content", json=content, auth=login, timeout=PATIENCE_S)
     made.raise_for_status()
     with_menu = replace(service.config, templates={"bot_menu": made.json()["sid"]}, gate_off=frozenset())
     pressed = WhatsAppService(with_menu, records=Office())

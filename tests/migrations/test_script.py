@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from portal.start.binaries import find_binaries
 from tests.migrations.conftest import OLD_TABLE
+from tests.start.processes import PATIENCE_S
 from whatsapp_logs.errors import DatabaseAway, SchemaMismatch
 from whatsapp_logs.store import describe, migrate
 
@@ -28,7 +29,7 @@ def command(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.Complet
     kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.run(
         [sys.executable, str(ROOT / "run_whatsapp_migration.py"), *arguments],
-        env={**kept, **env}, cwd=cwd, capture_output=True, text=True, timeout=60,
+        env={**kept, **env}, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
 
 

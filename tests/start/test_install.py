@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -51,12 +51,10 @@ def test_run_costs_less_than_a_tenth_of_a_second_when_all_is_there(tmp_path: Pat
     checkout = copy_of_run(tmp_path)
     path = bare_path(tmp_path, python3=PRETENDING_PYTHON)
     run("help", checkout=checkout, PATH=path)
-    took = []
+    began = _seconds_of_children()
     for _ in range(5):
-        began = time.monotonic()
         run("help", checkout=checkout, PATH=path)
-        took.append(time.monotonic() - began)
-    assert min(took) < 0.1
+    assert _seconds_of_children() - began < 5 * 0.1
 
 
 def test_pips_own_settings_reach_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,6 +80,12 @@ def test_uvs_own_settings_win_over_pips(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example.test/simple")
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://uv.example.test/simple")
     assert install.environment_for_uv()["UV_DEFAULT_INDEX"] == "https://uv.example.test/simple"
+
+
+def _seconds_of_children() -> float:
+    """What the programs that have ended have cost, whatever else the machine did meanwhile."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 # Stands in for Python: install.py makes a .venv whose python tells what it is asked to run.

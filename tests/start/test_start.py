@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.start.processes import alive, command_of, data_folder, descendants, wait_until, working_below
+from tests.start.processes import PATIENCE_S, alive, command_of, data_folder, descendants, wait_until, working_below
 
 ROOT = Path(__file__).parents[2]
 PARTS = {
@@ -59,7 +59,7 @@ class Started:
 
     def page(self) -> int:
         """The status of the first page, 0 when nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request("GET", "/sign-in")
             return connection.getresponse().status
@@ -78,7 +78,7 @@ class Started:
     def end(self) -> str:
         """Ask it to end; returns what it said."""
         self.process.send_signal(signal.SIGTERM)
-        self.said += self.process.communicate(timeout=20)[0]
+        self.said += self.process.communicate(timeout=PATIENCE_S)[0]
         return self.said
 
 
@@ -119,7 +119,7 @@ def test_it_starts_with_nothing_set_and_says_where_as_whom_and_how_to_stop(start
     assert phones
 
     def talked() -> bool:
-        written = requests.get(f"{phones[1]}/_simulator/messages", timeout=5).json()
+        written = requests.get(f"{phones[1]}/_simulator/messages", timeout=PATIENCE_S).json()
         return "A colleague has been told" in str(written)
 
     wait_until(talked)  # customers have written, and the bot has answered and called a person
@@ -128,12 +128,15 @@ def test_it_starts_with_nothing_set_and_says_where_as_whom_and_how_to_stop(start
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_of_it_within_seconds(start, sig: signal.Signals) -> None:
+    began = time.monotonic()
     portal = start().ready()
+    started_s = time.monotonic() - began
     parts = portal.everything()
     began = time.monotonic()
     portal.process.send_signal(sig)
-    portal.process.communicate(timeout=15)
-    assert time.monotonic() - began < 8
+    said = portal.process.communicate(timeout=PATIENCE_S)[0]
+    assert time.monotonic() - began < max(8, 3 * started_s)  # seconds, on a machine that starts it in seconds
+    assert "is killed" not in said
     assert portal.process.returncode == 0
     assert not any(alive(pid) for pid in parts)
 
@@ -187,7 +190,7 @@ def test_the_page_comes_back_after_kill_9_of_granians_own_worker(start) -> None:
 def test_a_second_start_is_refused_and_names_the_first(start) -> None:
     portal = start().ready()
     second = start()
-    said = second.process.communicate(timeout=15)[0]
+    said = second.process.communicate(timeout=PATIENCE_S)[0]
     assert second.process.returncode == 1
     assert f"runs already, at http://127.0.0.1:{portal.port}" in said
     assert portal.page() == 200
@@ -211,7 +214,7 @@ def test_a_taken_port_is_named_with_what_to_do(start) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        said = start(PORT=str(port)).process.communicate(timeout=15)[0]
+        said = start(PORT=str(port)).process.communicate(timeout=PATIENCE_S)[0]
     assert f"PORT {port} cannot be used: another program listens there." in said
     assert f"PORT={port + 1} ./run" in said
 
@@ -221,7 +224,7 @@ def test_every_problem_of_the_settings_is_said_at_once(start) -> None:
     settings |= {"PORT": "99999", "SECURE_COOKIES": "maybe", "PUBLIC_BASE_URL": "http://portal.example.test"}
     settings |= {"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": ""}
     refused = start(**settings)
-    said = refused.process.communicate(timeout=15)[0]
+    said = refused.process.communicate(timeout=PATIENCE_S)[0]
     assert refused.process.returncode == 1
     assert all(name in said for name in settings)
     assert ".env.example" in said
@@ -256,7 +259,7 @@ def test_the_doctor_of_a_stopped_portal_looks_at_its_database(data_dir: Path) ->
 
 
 def test_an_unknown_command_is_named_and_the_known_ones_are_shown() -> None:
-    ran = subprocess.run([ROOT / "run", "nonsense"], capture_output=True, text=True, timeout=30)
+    ran = subprocess.run([ROOT / "run", "nonsense"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 2
     assert "there is no command 'nonsense'" in ran.stderr
     assert "./run doctor" in ran.stderr
@@ -270,7 +273,7 @@ def test_printing_the_sql_needs_no_database(data_dir: Path) -> None:
 
 def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
     line = [sys.executable, "-S", "run_whatsapp_migration.py"]
-    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 1
     assert ".venv/bin/python, or ./run migrate --sql" in ran.stderr
     assert ran.stderr.count("\n") == 1
@@ -285,4 +288,6 @@ def test_commands_work_while_nothing_runs_and_leave_nothing(data_dir: Path) -> N
 def command(verb: str, data_dir: Path, *arguments: str, **settings: str) -> str:
     env = {**os.environ, "DATA_DIR": str(data_dir), "DATABASE_URL": "", "TWILIO_ACCOUNT_SID": "", **settings}
     line = [sys.executable, "-m", "portal", verb, *arguments]
-    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30).stdout
+    return subprocess.run(
+        line, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    ).stdout

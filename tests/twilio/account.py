@@ -11,6 +11,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from tests.start.processes import PATIENCE_S
 from whatsapp_logs.twilio.simulator import RENEWAL_REMINDER, Simulator
 
 ACCOUNT, TOKEN = "AC" + "a" * 32, "test-token-0001"
@@ -20,7 +21,7 @@ SERVICE = "MG" + "b" * 32
 PDF = b"%PDF-1.4 a policy"
 
 
-def connect(base_url: str, *, token: str = TOKEN, timeout_s: float = 5) -> Client:
+def connect(base_url: str, *, token: str = TOKEN, timeout_s: float = PATIENCE_S) -> Client:
     client = Client(ACCOUNT, token, http_client=TwilioHttpClient(timeout=timeout_s))
     client.api.base_url = client.content.base_url = base_url
     return client
@@ -45,5 +46,5 @@ def refusal(action: Any) -> tuple[int, int]:
 
 def control(twilio: Simulator, path: str, /, **values: Any) -> Any:
     data = json.dumps(values).encode() if values else None
-    with urllib.request.urlopen(f"{twilio.base_url}/_simulator/{path}", data, timeout=5) as answer:
+    with urllib.request.urlopen(f"{twilio.base_url}/_simulator/{path}", data, timeout=PATIENCE_S) as answer:
         return json.load(answer)

@@ -13,6 +13,7 @@ import requests
 from twilio.rest.content.v1.content import ContentList
 from twilio.rest.content.v1.content.approval_create import ApprovalCreateList
 
+from tests.start.processes import PATIENCE_S
 from tests.twilio.account import ACCOUNT, CUSTOMER, SENDER, TOKEN, control, refusal
 from whatsapp_logs.twilio.simulator import GENERAL_NOTICE, POLICY_DOCUMENT, TEMPLATES, Simulator
 
@@ -38,7 +39,9 @@ def send(client: Any, sid: str, **more: Any) -> Any:
 
 
 def post(twilio: Simulator, path: str, values: object, method: str = "POST") -> requests.Response:
-    return requests.request(method, f"{twilio.base_url}/v1/{path}", json=values, auth=(ACCOUNT, TOKEN), timeout=5)
+    return requests.request(
+        method, f"{twilio.base_url}/v1/{path}", json=values, auth=(ACCOUNT, TOKEN), timeout=PATIENCE_S
+    )
 
 
 class TestTemplates:
@@ -69,7 +72,9 @@ class TestTemplates:
         assert second.next_page() is not None
 
     def test_list_pages_name_their_key_and_end(self, twilio):
-        answer = requests.get(f"{twilio.base_url}/v1/ContentAndApprovals", auth=(ACCOUNT, TOKEN), timeout=5).json()
+        answer = requests.get(
+            f"{twilio.base_url}/v1/ContentAndApprovals", auth=(ACCOUNT, TOKEN), timeout=PATIENCE_S
+        ).json()
         assert (answer["meta"]["key"], answer["meta"]["next_page_url"]) == ("contents", None)
         notice = next(item for item in answer["contents"] if item["sid"] == GENERAL_NOTICE)
         assert notice["approval_requests"] | {"status": "approved", "name": "general_notice", "category": "UTILITY",
@@ -107,7 +112,10 @@ class TestTemplates:
         assert answer.json()["types"] == {"twilio/quick-reply": kept}
 
     def test_need_the_accounts_login(self, twilio):
-        assert requests.get(f"{twilio.base_url}/v1/Content", auth=(ACCOUNT, "wrong"), timeout=5).status_code == 401
+        assert (
+            requests.get(f"{twilio.base_url}/v1/Content", auth=(ACCOUNT, "wrong"), timeout=PATIENCE_S).status_code
+            == 401
+        )
 
     def test_and_their_approval_survive_another_process(self, tmp_path: Path, client, twilio):
         state = str(tmp_path / "twilio.sqlite")

@@ -13,6 +13,7 @@ import pytest
 import requests
 from twilio.rest.content.v1.content import ContentList
 
+from tests.start.processes import PATIENCE_S
 from tests.twilio.account import ACCOUNT, CUSTOMER, PDF, SENDER, SERVICE, TOKEN, control, refusal, remind
 from whatsapp_logs.twilio.simulator import Button, File, ListItem, Location, Simulator, Writing
 from whatsapp_logs.twilio.simulator.rules import REPLY_KNOWN_S
@@ -54,9 +55,9 @@ class TestFiles:
         assert told["MessageSid"] == sid
         assert sid.startswith("MM")
         assert f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}/Media/ME" in told["MediaUrl0"]
-        assert requests.get(told["MediaUrl0"], timeout=5).status_code == 401
-        assert requests.get(told["MediaUrl0"], auth=(ACCOUNT, "wrong"), timeout=5).status_code == 401
-        answer = requests.get(told["MediaUrl1"], auth=(ACCOUNT, TOKEN), timeout=5)
+        assert requests.get(told["MediaUrl0"], timeout=PATIENCE_S).status_code == 401
+        assert requests.get(told["MediaUrl0"], auth=(ACCOUNT, "wrong"), timeout=PATIENCE_S).status_code == 401
+        answer = requests.get(told["MediaUrl1"], auth=(ACCOUNT, TOKEN), timeout=PATIENCE_S)
         assert (answer.content, answer.headers["Content-Type"]) == (PDF, "application/pdf")
         assert client.messages(sid).fetch().num_media == "2"
         assert [item.content_type for item in client.messages(sid).media.list()] == ["image/png", "application/pdf"]
@@ -64,21 +65,21 @@ class TestFiles:
     def test_come_from_a_signed_address_that_needs_no_login_and_cannot_be_altered(self, twilio, receiver):
         twilio.receive(CUSTOMER, Writing(files=[File("image/png", PICTURE)]))
         url = form(twilio, receiver)["MediaUrl0"]
-        moved = requests.get(url, auth=(ACCOUNT, TOKEN), allow_redirects=False, timeout=5)
+        moved = requests.get(url, auth=(ACCOUNT, TOKEN), allow_redirects=False, timeout=PATIENCE_S)
         assert (moved.status_code, moved.content) == (307, b"")
         signed = twilio.base_url + moved.headers["Location"]
-        assert requests.get(signed, timeout=5).content == PICTURE
-        assert requests.get(signed.replace("Expires=", "Expires=9"), timeout=5).status_code == 403
-        assert requests.get(signed.partition("?")[0], timeout=5).status_code == 403
+        assert requests.get(signed, timeout=PATIENCE_S).content == PICTURE
+        assert requests.get(signed.replace("Expires=", "Expires=9"), timeout=PATIENCE_S).status_code == 403
+        assert requests.get(signed.partition("?")[0], timeout=PATIENCE_S).status_code == 403
 
     def test_can_be_public_and_can_be_deleted(self, twilio, client, receiver):
         twilio.settings.media_auth = False
         sid = twilio.receive(CUSTOMER, Writing(files=[File("image/png", PICTURE)]))
         url = form(twilio, receiver)["MediaUrl0"]
-        assert requests.get(url, timeout=5).content == PICTURE
+        assert requests.get(url, timeout=PATIENCE_S).content == PICTURE
         (item,) = client.messages(sid).media.list()
         assert client.messages(sid).media(item.sid).delete() is True
-        assert requests.get(url, timeout=5).status_code == 404
+        assert requests.get(url, timeout=PATIENCE_S).status_code == 404
 
     def test_over_16_mb_are_refused(self, twilio):
         with pytest.raises(ValueError, match="16 MB"):
@@ -169,7 +170,7 @@ class TestPeople:
 
     def test_write_several_messages_in_the_same_instant(self, twilio, receiver):
         together = threading.Barrier(8)  # every webhook is answered only when all of them are under way
-        receiver.answer = lambda _: (together.wait(5), (204, b""))[1]
+        receiver.answer = lambda _: (together.wait(PATIENCE_S), (204, b""))[1]
         receiver._keep = lambda path, body, headers: receiver.answer(0)
         sids = twilio.receive_together([(CUSTOMER, Writing(f"Message {n}")) for n in range(8)])
         twilio.wait_idle()

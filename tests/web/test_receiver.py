@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SECRET_KEY, SENDER
-from tests.start.processes import wait_until
+from tests.start.processes import PATIENCE_S, wait_until
 from tests.web.twilio_calls import CUSTOMER, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Status, WhatsAppService
 from whatsapp_logs.links import INBOUND_PATH, STATUS_CALLBACK_PATH
@@ -31,7 +31,7 @@ def receiver(config: Config) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(PATIENCE_S)
 
 
 def started(config: Config, port: int) -> subprocess.Popen[bytes]:
@@ -48,9 +48,14 @@ def started(config: Config, port: int) -> subprocess.Popen[bytes]:
     words = ["--interface", "rsgi", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     command = [sys.executable, "-m", "granian", *words, "whatsapp_logs.web.receiver:app"]
     server = subprocess.Popen(command, env=env, start_new_session=True)
-    while not _answers(port):
+
+    def is_there() -> bool:
+        nonlocal server
         if server.poll() is not None:  # somebody's connection had the port for a moment
             server = subprocess.Popen(command, env=env, start_new_session=True)
+        return _answers(port)
+
+    wait_until(is_there)
     return server
 
 
@@ -69,15 +74,15 @@ def test_it_keeps_what_twilio_signed_and_refuses_everything_else_in_words(
     form = status_form(sid(1), "read")
     path = f"{STATUS_CALLBACK_PATH}?message={message.id}"
     signed = {"X-Twilio-Signature": signature(config.public_base_url + path, form)}
-    forged = requests.post(receiver + path, data=form, headers={"X-Twilio-Signature": "x"}, timeout=10)
+    forged = requests.post(receiver + path, data=form, headers={"X-Twilio-Signature": "x"}, timeout=PATIENCE_S)
     assert (forged.status_code, "not signed by Twilio" in forged.text) == (403, True)
-    assert requests.post(receiver + path, data=form, timeout=10).status_code == 403
-    assert requests.post(receiver + path, data="a=" + "x" * 70_000, timeout=10).status_code == 413
-    assert requests.post(receiver + path, data=iter([b"a=", b"x" * 70_000]), timeout=10).status_code == 413
-    assert requests.get(receiver + path, timeout=10).status_code == 405
-    assert requests.post(f"{receiver}/whatsapp_logs", timeout=10).status_code == 404
+    assert requests.post(receiver + path, data=form, timeout=PATIENCE_S).status_code == 403
+    assert requests.post(receiver + path, data="a=" + "x" * 70_000, timeout=PATIENCE_S).status_code == 413
+    assert requests.post(receiver + path, data=iter([b"a=", b"x" * 70_000]), timeout=PATIENCE_S).status_code == 413
+    assert requests.get(receiver + path, timeout=PATIENCE_S).status_code == 405
+    assert requests.post(f"{receiver}/whatsapp_logs", timeout=PATIENCE_S).status_code == 404
     assert service.message(message.id).status is Status.QUEUED
-    believed = requests.post(receiver + path, data=form, headers=signed, timeout=10)
+    believed = requests.post(receiver + path, data=form, headers=signed, timeout=PATIENCE_S)
     assert (believed.status_code, believed.content) == (204, b"")
     assert {answer.headers["X-Content-Type-Options"] for answer in (forged, believed)} == {"nosniff"}
     assert service.message(message.id).status is Status.READ

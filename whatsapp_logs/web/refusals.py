@@ -11,7 +11,7 @@ from whatsapp_logs.errors import WhatsAppLogsError
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 2.0  # between two writes of one process
+PAUSE_S = 2.0  # between two writes of one process
 
 
 class Refusals:
@@ -36,7 +36,7 @@ class Refusals:
             return is_first
 
     def _start_timer(self) -> None:
-        self._timer = threading.Timer(_PAUSE_S, self._flush)
+        self._timer = threading.Timer(PAUSE_S, self._flush)
         self._timer.daemon = True
         self._timer.start()
 

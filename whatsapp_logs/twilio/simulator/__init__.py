@@ -255,7 +255,7 @@ class Simulator:
         """For good: messages with it fail with 63042."""
         self._network.decide(sid, "disabled")
 
-    def wait_for_template(self, sid: str, status: str, *, timeout_s: float = 10.0) -> Content:
+    def wait_for_template(self, sid: str, status: str, *, timeout_s: float = 60.0) -> Content:
         """Wait until a template has a status; TimeoutError says what it has instead."""
         if not self._wait(lambda: self.template(sid).status == status, timeout_s):
             raise TimeoutError(f"{sid} is {self.template(sid).status}, not {status}, after {timeout_s} s")
@@ -278,13 +278,13 @@ class Simulator:
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def wait_for(self, sid: str, status: str, *, timeout_s: float = 10.0) -> Message:
+    def wait_for(self, sid: str, status: str, *, timeout_s: float = 60.0) -> Message:
         """Wait until a message has a status; TimeoutError says what it has instead."""
         if not self._wait(lambda: self.message(sid).status == status, timeout_s):
             raise TimeoutError(f"{sid} is {self.message(sid).status}, not {status}, after {timeout_s} s")
         return self.message(sid)
 
-    def wait_idle(self, *, timeout_s: float = 10.0) -> None:
+    def wait_idle(self, *, timeout_s: float = 60.0) -> None:
         """Wait until nothing is under way: every step taken, every callback answered, given up, held or dropped."""
         if not self._wait(self._network.queue.is_idle, timeout_s):
             raise TimeoutError(f"messages or callbacks are still under way after {timeout_s} s")
