@@ -173,7 +173,7 @@ def work_until_idle(service: WhatsAppService) -> None:
     In a thread of its own, because a browser test has an event loop in this one.
     """
     before: list[tuple[object, ...]] = []
-    while (due := _due(service)) != before:  # the same ones again: nobody can take them
+    while (due := _due(service)) and due != before:  # the same ones again: nobody can take them
         thread = threading.Thread(target=_run_jobs, args=(service,), kwargs={"wait": False})
         thread.start()
         thread.join()

@@ -488,16 +488,16 @@ def test_who_says_stop_while_it_runs_gets_nothing(config: Config, simulator: Sim
 
 
 def test_nobody_is_told_a_job_for_each_message(fast: WhatsAppService, notice: int, dsn: str) -> None:
-    campaign_id = prepared(fast, people(2500), notice)
+    campaign_id = prepared(fast, people(1100), notice)
     set_going(fast, campaign_id)
     with fast.transaction() as conn:
-        while campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=fast.config, limit=1000):
+        while campaign_run.queue_rows(conn, campaigns.known(conn, campaign_id), config=fast.config, limit=500):
             pass
     with psycopg.connect(dsn) as conn:
         counted = conn.execute(
             "SELECT (SELECT count(*) FROM whatsapp_logs.messages), (SELECT count(*) FROM whatsapp_logs.procrastinate_jobs)"
         ).fetchone()
-    assert counted == (2500, 1)
+    assert counted == (1100, 1)
 
 
 # --- death ---
@@ -515,7 +515,7 @@ def worker_process(config: Config, tmp_path: Path) -> Iterator[Callable[[], subp
         "TWILIO_WHATSAPP_FROM": config.twilio_whatsapp_from,
         "TWILIO_API_BASE_URL": config.twilio_api_base_url,
         "PUBLIC_BASE_URL": config.public_base_url,
-        "SENDER_RATE": "60",
+        "SENDER_RATE": "200",
     }
     started: list[subprocess.Popen[bytes]] = []
 
@@ -567,7 +567,7 @@ def test_fault_11_a_worker_killed_half_way_and_every_recipient_at_most_once(
     assert (
         len(theirs) + reached.unconfirmed == count
     )  # what is not at the provider is said to be in doubt: nobody is forgotten
-    assert reached.unconfirmed <= kills * 30
+    assert reached.unconfirmed <= kills * 32  # as many as are handed over at once
     assert reached.messages == count
 
 

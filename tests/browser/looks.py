@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 _AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_OF_COLOURS = ["color-contrast", "link-in-text-block"]  # all other rules ask the same of a page in the dark
 
 
 def settled(page: Page) -> Page:
@@ -20,8 +21,18 @@ def settled(page: Page) -> Page:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds: the rule and the first element that breaks it."""
-    result = Axe().run(settled(page), options={"runOnly": {"type": "tag", "values": _AXE_TAGS}})
+    """What axe finds, in light and in dark colours: the rule and the first element that breaks it."""
+    found = []
+    settled(page).emulate_media(color_scheme="light", reduced_motion="reduce")
+    found += _broken(page, {"type": "tag", "values": _AXE_TAGS})
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    found += [f"dark: {one}" for one in _broken(page, {"type": "rule", "values": _OF_COLOURS})]
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    return found
+
+
+def _broken(page: Page, rules: dict[str, object]) -> list[str]:
+    result = Axe().run(page, options={"runOnly": rules})
     return [f"{found['id']}: {found['nodes'][0]['html'][:200]}" for found in result.response["violations"]]
 
 

@@ -139,17 +139,16 @@ def test_a_picture_is_seen_where_it_was_sent(say: Say, visit: Visit, simulator: 
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
 
 
-@pytest.mark.parametrize("dark", [False, True])
 def test_the_pages_are_accessible_and_narrow_without_loss(
-    say: Say, visit: Visit, dsn: str, simulator: Simulator, dark: bool
+    say: Say, visit: Visit, dsn: str, simulator: Simulator
 ) -> None:
-    assert violations(visit("agent", "/whatsapp_logs/conversations", dark=dark)) == []
+    assert violations(visit("agent", "/whatsapp_logs/conversations")) == []
     say("Hi")
     simulator.receive(
         f"whatsapp:{ASHA}",
         Writing(body="x" * 300, files=[File("image/png", PNG), File("application/pdf", b"%PDF-1.4")]),
     )
-    page = visit("agent", "/whatsapp_logs/conversations", width=360, dark=dark)
+    page = visit("agent", "/whatsapp_logs/conversations", width=360)
     expect(page.locator(".wl-talk-waiting")).to_be_visible(timeout=10_000)
     assert violations(page) == []
     assert width_of(page) == 360

@@ -191,12 +191,11 @@ def test_a_lost_connection_is_said_and_comes_back_by_itself(sent, visit: Visit):
     expect(page.locator("#wl-state")).to_have_text("Live")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(service, sent, visit: Visit, dark):
+def test_axe_finds_nothing(service, sent, visit: Visit):
     report(service, sent[0], "failed", error_code="63003")
     report(service, sent[1], "read")
     report(service, sent[2], "delivered")
-    page = visit("agent", "/whatsapp_logs", dark=dark)
+    page = visit("agent", "/whatsapp_logs")
     page.locator(".wl-more summary").click()
     assert violations(page) == []
     page.locator(f"#wl-open-{sent[0].id}").click()

@@ -136,9 +136,8 @@ def test_each_number_of_the_report_leads_to_its_list(visit: Visit) -> None:
     assert len(text.splitlines()) > 10
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_pages_are_accessible_and_narrow_without_loss(visit: Visit, dark: bool) -> None:
-    page: Page = portal_app.sign_in(visit(None, "/sign-in", width=390, dark=dark), "anna.admin")
+def test_the_pages_are_accessible_and_narrow_without_loss(visit: Visit) -> None:
+    page: Page = portal_app.sign_in(visit(None, "/sign-in", width=390), "anna.admin")
     rules, queue, report = "rules/", "unreached/", "told/"
     for path in (
         rules,

@@ -107,9 +107,8 @@ def test_who_comes_too_late_to_cancel_is_told(worker: None, service: WhatsAppSer
     expect(page.get_by_role("status").first).to_contain_text("Not canceled. It has left already, at")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_pages_are_accessible_and_narrow_without_loss(service: WhatsAppService, visit: Visit, dark: bool) -> None:
-    page = portal_app.sign_in(visit(None, "/sign-in", width=390, dark=dark), "arjun.agent")
+def test_the_pages_are_accessible_and_narrow_without_loss(service: WhatsAppService, visit: Visit) -> None:
+    page = portal_app.sign_in(visit(None, "/sign-in", width=390), "arjun.agent")
     page.goto("/whatsapp_logs/scheduled")
     assert violations(page) == [], "empty"
     write_for_tomorrow(page, "09:30", "A word " * 60)

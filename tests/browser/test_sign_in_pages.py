@@ -54,11 +54,10 @@ def open_page(browser: Browser, portal: str) -> Iterator[Callable[..., Page]]:
     """A function that opens a page in a browser of its own; no page may complain of anything."""
     contexts, complaints = [], []
 
-    def open_one(*, width: int = 1440, dark: bool = False, scripts: bool = True) -> Page:
+    def open_one(*, width: int = 1440, scripts: bool = True) -> Page:
         context = browser.new_context(
             base_url=portal,
             viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
             java_script_enabled=scripts,
         )
         context.set_default_timeout(PATIENCE_MS)
@@ -140,11 +139,8 @@ def test_an_administrator_makes_a_role_and_says_what_it_may(
         assert violations(page) == []
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_pages_are_accessible_and_narrow_without_loss(
-    open_page: Callable[..., Page], link: str, dark: bool
-) -> None:
-    page, looked_at = open_page(width=390, dark=dark), []
+def test_the_pages_are_accessible_and_narrow_without_loss(open_page: Callable[..., Page], link: str) -> None:
+    page, looked_at = open_page(width=390), []
 
     def look(name: str) -> None:
         assert violations(page) == [], name

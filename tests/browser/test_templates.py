@@ -161,12 +161,11 @@ def test_the_countdown_of_the_window_runs_and_ends_by_itself(
     expect(window).to_contain_text("from now on only approved templates")
 
 
-@pytest.mark.parametrize("dark", [False, True])
 def test_the_pages_are_accessible_and_narrow_without_loss(
-    service: WhatsAppService, simulator: Simulator, visit: Visit, dark: bool
+    service: WhatsAppService, simulator: Simulator, visit: Visit
 ) -> None:
     def look(path: str = "", *, press: str = "") -> None:
-        page = visit("administrator", f"{LIST}{path}", width=360, dark=dark)
+        page = visit("administrator", f"{LIST}{path}", width=360)
         if press:
             page.get_by_role("button", name=press).click()
         assert violations(page) == [], path

@@ -35,16 +35,15 @@ def test_a_reconciliation_is_watched_until_it_has_finished(simulator: Simulator,
     expect(page.locator("#wl-reconciliation li")).to_contain_text("Imported, and marked as found at Twilio.")
 
 
-@pytest.mark.parametrize("dark", [False, True])
 def test_the_pages_are_accessible_and_narrow_without_loss(
-    service: WhatsAppService, simulator: Simulator, work: Callable[[], None], visit: Visit, dark: bool
+    service: WhatsAppService, simulator: Simulator, work: Callable[[], None], visit: Visit
 ) -> None:
     simulator.receive("+447700900222", "Is anybody there?")
     run = service.reconcile_day(datetime.now(UTC).date(), started_by=None)
     service.run_reconciliation(run.id)
     service.count_refused({("/whatsapp/inbound", "no signature"): 3})
     for path in ("health", "reconciliations", f"reconciliations/{run.id}", ""):
-        page = visit("administrator", f"/whatsapp_logs/{path}".rstrip("/"), width=360, dark=dark)
+        page = visit("administrator", f"/whatsapp_logs/{path}".rstrip("/"), width=360)
         assert violations(page) == [], path
         assert width_of(page) == 360, path
 

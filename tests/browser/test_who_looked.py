@@ -54,10 +54,9 @@ def test_a_customer_is_erased_after_a_question(visit: Visit, message_id: int, wo
     expect(page.locator("#wl-message")).to_contain_text("text, document and number are gone")
 
 
-@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing(visit: Visit, message_id: int, path: str, dark: bool) -> None:
-    page = visit("administrator", f"/whatsapp_logs/messages/{message_id}", width=390, dark=dark)
+def test_axe_finds_nothing(visit: Visit, message_id: int, path: str) -> None:
+    page = visit("administrator", f"/whatsapp_logs/messages/{message_id}", width=390)
     page.goto(path)
     assert violations(page) == []
     assert width_of(page) <= 390
