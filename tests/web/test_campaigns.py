@@ -12,9 +12,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests import service_fixtures
 from tests.campaign_tables import fill_catalogue, people, prepared, set_going, xlsx
 from tests.service_fixtures import Person, make_portal
-from whatsapp_logs import Addressee, Audience, AudienceField, MessageFilter, WhatsAppService
+from whatsapp_logs import Addressee, Audience, AudienceField, MessageFilter, Right, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter
 
 SignIn = Callable[[str], Person]
@@ -252,6 +253,22 @@ def test_who_may_not_see_numbers_sees_none_and_gets_no_file(
     assert viewer.get(f"{ROOT}/new").status_code == 403
     for press in ("start", "pause", "cancel", "retry", "release", "check", "test", "back", "resume", "table", "fields"):
         assert viewer.post(f"{ROOT}/{campaign_id}/{press}").status_code == 403
+
+
+def test_who_prepares_campaigns_without_seeing_numbers_and_texts_sees_no_row_of_anybodys_table(
+    signed_in: SignIn, notice: int, service: WhatsAppService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rights = frozenset({Right.SEE, Right.CAMPAIGNS})
+    monkeypatch.setattr(service_fixtures, "ROLES", {**service_fixtures.ROLES, "preparer": rights})
+    preparer = signed_in("preparer")
+    campaign_id = prepared(service, people(3), notice)
+    address = f"{ROOT}/{campaign_id}/fields"
+    shown = preparer.post(address, data=MEANING | {"template": str(notice), "do": "show"})
+    for answer in (preparer.get(address), preparer.get(f"{address}?template={notice}"), shown):
+        assert answer.status_code == 200
+        assert "Client name" in words(answer)
+        for somebodys in ("Client 1000", "555", "notice 1000"):
+            assert somebodys not in answer.text
 
 
 def test_recipients_are_turned_page_by_page(agent: Person, notice: int, service: WhatsAppService) -> None:

@@ -382,7 +382,7 @@ def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None
     chosen_id = _chosen(wanted) if wanted else campaign.template_version_id
     template = next((one for one in choices if one.id == chosen_id), None)
     mapping = _mapping(typed) if typed else _meant(campaign, template)
-    rows = current.service().campaign_table(campaign, limit=_EXAMPLES)
+    rows = current.service().campaign_table(campaign, limit=_EXAMPLES) if _sees() else []
     examples = [campaign_words.example(campaign, template, mapping, row) for row in rows] if template else []
     return render_template(
         "whatsapp_logs/campaign_fields.html",
@@ -395,6 +395,7 @@ def _fields(campaign_id: int, *, typed: Any = None, problem: InvalidInput | None
         mapping=mapping,
         rows=rows,
         examples=examples,
+        sees=_sees(),
         types=MESSAGE_TYPES,
         problem=problem,
         notice=take_notice(),
