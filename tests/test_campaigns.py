@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
@@ -502,3 +503,26 @@ def test_counts_add_up(service: WhatsAppService, notice: int, work: Callable[[],
     assert service.count(wanted.only(Status.FAILED)) == 1
     assert MessageFilter.from_query({"campaign": [str(campaign_id)]}, zone=wanted.zone) == wanted
     assert ("campaign", str(campaign_id)) in wanted.to_query()
+
+
+def test_of_two_campaigns_that_one_person_starts_at_once_the_second_counts_the_first(
+    config: Config, notice: int, postgres: str
+) -> None:
+    """Each by itself is small; together they need somebody else, however close to each other they are begun."""
+    service = WhatsAppService(replace(config, campaign_release_from=5))
+    first = prepared(service, people(3), notice)
+    second = prepared(service, people(3, first=100), notice, name="Spring too")
+    with service.transaction() as conn, ThreadPoolExecutor(1) as pool:
+        assert campaigns.start(conn, first, person="anna", config=service.config).state == "running"
+        begun = pool.submit(service.start_campaign, second, person="anna")
+        while not begun.done() and not _somebody_waits(postgres):
+            wait([begun], timeout=0.01)
+        assert not begun.done()
+        conn.commit()
+        assert begun.result(timeout=20).state == "waiting"
+    service.close()
+
+
+def _somebody_waits(postgres: str) -> bool:
+    with psycopg.connect(postgres) as conn:
+        return conn.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone() is not None

@@ -455,6 +455,7 @@ def start(conn: Connection[Any], campaign_id: int, *, person: str, again: bool =
     if earlier and not again:
         raise SentBefore(earlier[0])
     asked = {"asked_by": person, "asked_at": now}
+    campaigns.hold_starts(conn, person)
     if needs_release(conn, campaign, person=person, config=config, now=now):
         campaigns.change(conn, campaign_id, state="waiting", **asked)
         log.info("campaign %s waits for its release, asked by %s", campaign_id, person)

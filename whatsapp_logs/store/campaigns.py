@@ -204,6 +204,11 @@ def same_table(conn: Connection[Any], campaign: Campaign, *, since: datetime) ->
     )
 
 
+def hold_starts(conn: Connection[Any], person: str) -> None:
+    """Have this person's other campaigns wait with their beginning for this transaction, so that each counts those before it."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('start ' || %(person)s, 0))", {"person": person})
+
+
 def started_alone(conn: Connection[Any], person: str, *, since: datetime) -> int:
     """How many recipients this person's campaigns have had since then without anybody else's release."""
     row = conn.execute(
