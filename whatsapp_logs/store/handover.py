@@ -10,6 +10,7 @@ from psycopg import Connection
 
 from whatsapp_logs.message import NOT_SENT, Message
 from whatsapp_logs.store.messages import COLUMNS, fetch
+from whatsapp_logs.store.text import storable
 
 
 def claim(conn: Connection[Any], message_id: int, *, now: datetime) -> bool:
@@ -53,7 +54,7 @@ def withdraw(conn: Connection[Any], message_id: int) -> None:
 
 def hold_drafts(conn: Connection[Any], recipient: str) -> None:
     """Have everybody else who queues a single message to this recipient wait for this transaction."""
-    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('draft ' || %(to)s, 0))", {"to": recipient})
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('draft ' || %(to)s, 0))", {"to": storable(recipient)})
 
 
 def mark_unconfirmed(conn: Connection[Any], ids: Sequence[int], *, reason: str, now: datetime) -> None:
