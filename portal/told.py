@@ -21,6 +21,7 @@ from portal.database import database
 from portal.telling import Due, Place
 from portal.today import office_today
 from whatsapp_logs import Right
+from whatsapp_logs.campaign_files import inert
 from whatsapp_logs.web import content_disposition
 
 told = Blueprint("told", __name__, url_prefix="/renewals/told")
@@ -215,8 +216,8 @@ def _lines(dues: Iterable[Due]) -> Iterator[str]:
         writer.writerow(
             [
                 due.due_on.isoformat(),
-                _inert(due.policy_number),
-                _inert(due.client_name),
+                inert(due.policy_number),
+                inert(due.client_name),
                 STATES[due.state],
                 _local(at, zone),
                 by,
@@ -232,11 +233,6 @@ def _local(at: datetime | None, zone: ZoneInfo) -> str:
     return "" if at is None else f"{at.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
-def _inert(text: str) -> str:
-    """No spreadsheet takes it for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-
-
 def _range() -> Range:
     today = office_today()
     given = [request.args.get(name, "") for name in ("from", "to")]
@@ -245,7 +241,7 @@ def _range() -> Range:
         telling.day_of(text, "Choose two days, like 2027-03-01.") if text else default
         for text, default in zip(given, defaults, strict=True)
     )
-    if not first <= last <= first + timedelta(days=LONGEST_DAYS):
+    if not timedelta(0) <= last - first <= timedelta(days=LONGEST_DAYS):  # a difference has no last day
         abort(400, f"Choose a first and a last day, up to {LONGEST_DAYS} days apart.")
     return Range(first, last)
 

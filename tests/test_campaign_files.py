@@ -210,3 +210,13 @@ def test_fault_25_no_cell_of_the_table_given_back_is_a_formula(cell: str) -> Non
     written = campaign_files.csv_file(["Name"], [[cell], ["+44 7700 900123"]])
     rows = list(csv.reader(io.StringIO(written, newline="")))
     assert rows == [["Name"], [f"'{cell}"], ["+44 7700 900123"]]
+
+
+@pytest.mark.parametrize(
+    "cell", ["Anna;=1+1", "Anna;  @SUM(A1)", "a\tb;+1", "Anna\n=1+1", " =1+1", "＝1+1", ";;-2+3", "x;y;=2"]
+)
+def test_fault_25_nor_is_a_part_of_one_where_a_spreadsheet_splits_at_something_else(cell: str) -> None:
+    """A spreadsheet of most of Europe splits at semicolons, and such a cell of ours needs no quotation marks."""
+    written = campaign_files.csv_file(["Name"], [[cell]])
+    for part in re.split("[,;\t\r\n]", written.replace('"', "")):
+        assert not re.match(" *[=+@＝＋－＠-]", part), part

@@ -37,6 +37,8 @@ _ONE_AT_A_TIME = threading.Lock()  # so that several such files at once need no 
 _TOO_MUCH = (
     "This Excel file holds more than this portal takes. Save the table alone as “CSV UTF-8” and choose that file."
 )
+_RUNS = "[=+@＝＋－＠-]"
+_AT_START, _AFTER_SPLIT = re.compile(rf"^(?=[\t\r\n]| *{_RUNS})"), re.compile(rf"([;\t\r\n])(?= *{_RUNS})")
 _ROW_WORDS = f"A campaign takes up to {MAX_ROWS:,} rows."
 
 
@@ -109,16 +111,19 @@ def csv_file(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as CSV for Excel; no cell can become a formula there."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow([_harmless(cell) for cell in columns])
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    writer.writerow([inert(cell) for cell in columns])
+    writer.writerows([inert(cell) for cell in row] for row in rows)
     return out.getvalue()
 
 
-def _harmless(cell: str) -> str:
-    """A plus before digits is a number's; whatever else a spreadsheet would reckon with is told to be text."""
-    if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not re.fullmatch(r"\+?[\d ()-]{3,}", cell):
-        return f"'{cell}"
-    return cell
+def inert(cell: str) -> str:
+    """Told to be text, whatever a spreadsheet would reckon with; a plus before digits is a number's.
+
+    So is a part that becomes a cell of its own where a spreadsheet splits at semicolons, tabs or line breaks.
+    """
+    if not re.fullmatch(r"\+?[\d ()-]{3,}", cell):
+        cell = _AT_START.sub("'", cell)
+    return _AFTER_SPLIT.sub(r"\1'", cell)
 
 
 def _headers(row: Sequence[str], width: int) -> tuple[str, ...]:

@@ -567,20 +567,27 @@ def test_a_renewed_policys_old_due_date_stays_in_the_report(bureau: Bureau, pers
 
 def test_the_file_holds_what_the_page_shows_and_no_formula(bureau: Bureau, person) -> None:
     bureau.reminder(bureau.policy(5, "=HYPERLINK(1)"), "delivered", ago=20)
-    bureau.policy(3, "Untold")
+    bureau.policy(3, "Untold;=1+1")
     assert person("arjun.agent").get("/renewals/told/told-in-time.csv").status_code == 403, "agents take no files away"
     answer = person("clara.compliance").get("/renewals/told/told-in-time.csv")
     assert answer.headers["Content-Disposition"].startswith("attachment")
     rows = list(csv.DictReader(io.StringIO(answer.get_data().decode("utf-8-sig"))))
     told = [(row["Client"], row["Days before"], row["By"]) for row in rows]
-    assert told == [("Untold", "", ""), ("'=HYPERLINK(1)", "25", "WhatsApp")]
+    assert told == [("Untold;'=1+1", "", ""), ("'=HYPERLINK(1)", "25", "WhatsApp")]
     part = person("clara.compliance").get("/renewals/told/told-in-time.csv?state=not_told")
     assert len(list(csv.DictReader(io.StringIO(part.get_data().decode("utf-8-sig"))))) == 1
 
 
 @pytest.mark.parametrize(
     "query",
-    ["from=x", "from=2027-02-30", "from=2027-03-01&to=2027-02-01", "from=2020-01-01&to=2027-01-01", "state=x"],
+    [
+        "from=x",
+        "from=2027-02-30",
+        "from=2027-03-01&to=2027-02-01",
+        "from=2020-01-01&to=2027-01-01",
+        "state=x",
+        "from=0001-01-01&to=9999-12-31",
+    ],
 )
 def test_a_range_that_cannot_be_is_refused_in_words(bureau: Bureau, person, query: str) -> None:
     assert person("arjun.agent").get(f"/renewals/told/?{query}").status_code == 400
@@ -668,3 +675,8 @@ def test_a_long_list_of_due_policies_goes_on_page_by_page_to_its_end(bureau: Bur
         path = unescape(following[1]) if following else ""
     assert seen == names
     assert arjun.get("/renewals/?after=x_1").status_code == 400
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_the_first_and_the_last_day_that_a_date_can_be_are_days(bureau: Bureau, person, day: str) -> None:
+    assert person("arjun.agent").get(f"/renewals/told/?from={day}&to={day}").status_code == 200
