@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -42,6 +43,15 @@ class OfficeRecords:
         with self._pool.connection() as conn:
             found = conn.execute("SELECT client_id FROM clients WHERE phone = %s LIMIT 2", (address,)).fetchall()
         return str(found[0][0]) if len(found) == 1 else None
+
+    def clients_of(self, addresses: Sequence[str]) -> dict[str, str]:
+        """The same for many: those numbers that exactly one client has, each with that client's id."""
+        with self._pool.connection() as conn:
+            found = conn.execute(
+                "SELECT phone, min(client_id) FROM clients WHERE phone = ANY (%s) GROUP BY phone HAVING count(*) = 1",
+                (list(addresses),),
+            ).fetchall()
+        return {phone: str(client_id) for phone, client_id in found}
 
     def identify(self, address: str, *, policy_number: str, detail: str) -> str | None:
         """Number on file, policy number, and date of birth (or, for a client without one, the postcode): all of one client."""

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, time, timedelta
 import psycopg
 import pytest
 
+from tests.bot.office import ASHA, BRUNO, Office
 from tests.campaign_tables import MAPPING, NOTICE, fill_catalogue, people, prepared, set_going
 from tests.service_fixtures import work_until_idle
-from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService, campaigns
+from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService, campaign_run, campaigns
 from whatsapp_logs.campaign_files import Table
 from whatsapp_logs.catalogue import filled
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
@@ -506,7 +507,7 @@ def test_counts_add_up(service: WhatsAppService, notice: int, work: Callable[[],
 
 
 def test_of_two_campaigns_that_one_person_starts_at_once_the_second_counts_the_first(
-    config: Config, notice: int, postgres: str
+    config: Config, notice: int, dsn: str
 ) -> None:
     """Each by itself is small; together they need somebody else, however close to each other they are begun."""
     service = WhatsAppService(replace(config, campaign_release_from=5))
@@ -515,7 +516,7 @@ def test_of_two_campaigns_that_one_person_starts_at_once_the_second_counts_the_f
     with service.transaction() as conn, ThreadPoolExecutor(1) as pool:
         assert campaigns.start(conn, first, person="anna", config=service.config).state == "running"
         begun = pool.submit(service.start_campaign, second, person="anna")
-        while not begun.done() and not _somebody_waits(postgres):
+        while not begun.done() and not _somebody_waits(dsn):
             wait([begun], timeout=0.01)
         assert not begun.done()
         conn.commit()
@@ -523,6 +524,130 @@ def test_of_two_campaigns_that_one_person_starts_at_once_the_second_counts_the_f
     service.close()
 
 
-def _somebody_waits(postgres: str) -> bool:
-    with psycopg.connect(postgres) as conn:
-        return conn.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone() is not None
+def _somebody_waits(dsn: str) -> bool:
+    ours = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    with psycopg.connect(dsn) as conn:
+        waiting = conn.execute(f"SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND {ours}".encode())
+        return waiting.fetchone() is not None
+
+
+# --- whose rows they are ---
+
+
+@pytest.fixture
+def office(dsn: str) -> Office:
+    """Records of three clients that the portal has too."""
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "INSERT INTO clients (name, phone, address) SELECT 'No ' || n, 'unused' || n, 'Road' FROM generate_series(1, 3) AS n"
+        )
+    return Office()
+
+
+def test_rows_of_an_uploaded_table_are_linked_to_whom_the_numbers_belong(
+    config: Config, notice: int, office: Office
+) -> None:
+    service = WhatsAppService(config, records=office)
+    given = Table(
+        COLUMNS,
+        (
+            ("07700 900601", "Asha", "one."),
+            ("+447700900602", "Bruno", "two."),
+            ("+447700900603", "Nobody", "three."),
+            ("no number", "Nobody", "four."),
+        ),
+    )
+    campaign_id = prepared(service, given, notice)
+    assert [row.client_id for row in table(service, campaign_id)] == ["1", "2", None, None]
+    office.numbers = {BRUNO: "3"}  # Asha has another number by now, and Bruno's is a third one's
+    service.check_campaign(campaign_id)
+    assert [row.client_id for row in table(service, campaign_id)] == [None, "3", None, None]
+    office.numbers = {ASHA: "1", BRUNO: "2"}
+    service.check_campaign(campaign_id)
+    set_going(service, campaign_id)
+    work_until_idle(service)
+    assert [(one.recipient, one.client_id) for one in service.page(MessageFilter(client_id="1")).messages] == [
+        (ASHA, "1")
+    ]
+    assert service.page(MessageFilter(client_id="2")).messages[0].recipient == BRUNO
+    service.close()
+
+
+def test_rows_that_the_portal_has_chosen_keep_the_client_it_named(config: Config, notice: int, office: Office) -> None:
+    service = WhatsAppService(config, records=office)
+    found = [Addressee(to=ASHA, client_id=3, fields={"Client name": "Asha", "Notice": "one."})]
+    campaign_id = service.begin_campaign_with(found, name="Due", source="due", wanted={}, created_by="anna")
+    service.map_campaign(
+        campaign_id, name="Due", template_id=notice, message_type="general", mapping=MAPPING, person="anna"
+    )
+    assert [row.client_id for row in table(service, campaign_id)] == ["3"]
+    service.close()
+
+
+@pytest.mark.parametrize("state", ["uploaded", "checked", "waiting", "paused"])
+def test_erasing_a_client_reaches_tables_that_are_not_sent_yet_and_they_are_left_out(
+    state: str, config: Config, notice: int, office: Office, simulator: Simulator, dsn: str
+) -> None:
+    service = WhatsAppService(replace(config, campaign_release_from=1), records=office)
+    rows_ = (("07700 900601", "Asha Rao", "one."), ("07700 900602", "Bruno", "two."), ("07700 900603", "Cleo", "3."))
+    campaign_id = service.begin_campaign(Table(COLUMNS, rows_), name="S", source="a.csv", created_by="anna")
+    if state != "uploaded":
+        service.map_campaign(
+            campaign_id, name="S", template_id=notice, message_type="general", mapping=MAPPING, person="anna"
+        )
+    if state in ("waiting", "paused"):
+        service.start_campaign(campaign_id, person="anna")
+    if state == "paused":
+        service.release_campaign(campaign_id, person="ben")
+        service.pause_campaign(campaign_id, person="ben")
+    told = service.rehearse_erasure("1", number="07700 900601")
+    assert (told.erased, told.rows, told.rows_kept) == (0, 1, 0)
+    done = service.erase_client("1", reason="Request", person="anna", number="07700 900601")
+    assert (done.rows, service.rehearse_erasure("1", number="07700 900601").rows) == (1, 0)
+    assert service.erasures()[0].campaign_rows == 1
+    with psycopg.connect(dsn) as conn:
+        kept = conn.execute("SELECT string_agg(r::text, ' ') FROM whatsapp_logs.campaign_recipients AS r").fetchone()
+    assert kept is not None
+    assert not any(word in kept[0] for word in ("900601", "Asha"))
+    assert all(word in kept[0] for word in ("900602", "900603", "Bruno"))
+    if state in ("uploaded", "checked"):
+        service.map_campaign(
+            campaign_id, name="S", template_id=notice, message_type="general", mapping=MAPPING, person="anna"
+        )
+        assert (known(service, campaign_id).forecast or {})["left_out"] == {"erased": 1}
+        service.start_campaign(campaign_id, person="anna")
+    if state == "paused":
+        service.resume_campaign(campaign_id, person="ben")
+    else:
+        service.release_campaign(campaign_id, person="ben")
+    work_until_idle(service)
+    assert {message.to for message in simulator.messages()} == {f"whatsapp:{BRUNO}", "whatsapp:+447700900603"}
+    assert known(service, campaign_id).state == "done"
+    service.close()
+
+
+def test_rows_whose_message_is_on_its_way_or_that_are_held_stay_and_are_told(
+    config: Config, notice: int, office: Office
+) -> None:
+    service = WhatsAppService(config, records=office)
+    given = Table(COLUMNS, ((ASHA, "Asha", "one."), (BRUNO, "Bruno", "two.")))
+    sent, draft = prepared(service, given, notice), prepared(service, given, notice)
+    set_going(service, sent)
+    with service.transaction() as conn:
+        campaign_run.queue_rows(conn, campaigns.known(conn, sent), config=config, limit=10)
+    told = service.rehearse_erasure("1", number=ASHA)
+    assert (told.under_way, told.rows, told.rows_kept) == (1, 1, 1)
+    service.place_hold(client_id="1", policy_id=None, reason="Claim", placed_by="anna")
+    assert service.erase_client("1", reason="Request", person="anna", number=ASHA).rows == 0
+    assert table(service, draft)[0].client_id == "1"
+    service.close()
+
+
+def test_who_shares_a_number_with_somebody_else_does_not_take_their_row_along(
+    config: Config, notice: int, office: Office
+) -> None:
+    service = WhatsAppService(config, records=office)
+    campaign_id = prepared(service, Table(COLUMNS, ((BRUNO, "Bruno", "two."),)), notice)
+    assert service.erase_client("1", reason="Request", person="anna", number=BRUNO).rows == 0
+    assert table(service, campaign_id)[0].cells[1] == "Bruno"
+    service.close()

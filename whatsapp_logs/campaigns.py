@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,12 +22,14 @@ from whatsapp_logs.catalogue import Version
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, MessageNotFound, NotAllowed
 from whatsapp_logs.filters import Addressee
-from whatsapp_logs.message import GENERAL, MESSAGE_TYPES, Draft, Message, Path, Source, StatusReport
+from whatsapp_logs.message import ERASED, GENERAL, MESSAGE_TYPES, Draft, Message, Path, Source, StatusReport
 from whatsapp_logs.store import campaigns, facts, queue, senders, templates
 from whatsapp_logs.store.campaigns import Campaign, Progress, Recipient
 from whatsapp_logs.twilio.error_codes import explain
 
 log = logging.getLogger(__name__)
+
+Owners = Callable[[Sequence[str]], Mapping[str, str]]  # of these numbers, those that are one client's → the client's id
 
 RUNNER = "run_campaigns"
 SILENT_S = 15.0  # a runner that gives no sign of life for so long has lost its worker
@@ -257,8 +259,18 @@ def draft_of(campaign: Campaign, template: Version, row: Recipient) -> Draft:
     )
 
 
-def check(conn: Connection[Any], campaign_id: int, *, config: Config, now: datetime | None = None) -> dict[str, Any]:
-    """Ask the gate about every row, write down beside each why it is left out, and return the counts of all."""
+def check(
+    conn: Connection[Any],
+    campaign_id: int,
+    *,
+    config: Config,
+    owners: Owners | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Ask the gate about every row, write down beside each why it is left out, and return the counts of all.
+
+    `owners` tells whose number each is; by it the rows of an uploaded table are linked to the portal's clients.
+    """
     now = now or datetime.now(UTC)
     campaign = _held(conn, campaign_id)
     template = _template(conn, campaign)
@@ -267,7 +279,7 @@ def check(conn: Connection[Any], campaign_id: int, *, config: Config, now: datet
     outlook = _Outlook(config=config, template=template, room=_room(conn, config, now))
     after = 0
     while some := campaigns.rows(conn, campaign, after=after, limit=_AT_ONCE):
-        found = _look_at(conn, campaign, template, some, outlook, config=config, now=now)
+        found = _look_at(conn, campaign, template, some, outlook, config=config, owners=owners, now=now)
         campaigns.checked(conn, campaign, [_as_row(one, config) for one in found])
         after = some[-1].position
     forecast = outlook.forecast(campaign.recipients)
@@ -323,7 +335,7 @@ class _Outlook:
         return {
             "rows": rows,
             "reached": self.reached,
-            "left_out": dict(self.left_out.most_common()),
+            "left_out": dict((+self.left_out).most_common()),
             "waits": dict(self.waits),
             "waits_until": None if self.waits_until is None else self.waits_until.isoformat(),
             "begins": self.begins,
@@ -351,10 +363,16 @@ def _look_at(
     outlook: _Outlook,
     *,
     config: Config,
+    owners: Owners | None,
     now: datetime,
 ) -> list[_Checked]:
+    outlook.left_out[ERASED] += sum(row.problem == ERASED for row in rows)
+    rows = [row for row in rows if row.problem != ERASED]
     drafts = [_with_number(draft_of(campaign, template, row), config) for row in rows]
     verdicts = gate.examine(conn, drafts, config=config, now=now)
+    if owners is not None and campaign.is_uploaded:
+        known = owners(sorted({verdict.recipient for verdict in verdicts}))
+        rows = [replace(row, client_id=known.get(said.recipient)) for row, said in zip(rows, verdicts, strict=True)]
     found = []
     for row, draft, verdict in zip(rows, drafts, verdicts, strict=True):
         refusal = verdict.refusal

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
 
+from whatsapp_logs import phone
+from whatsapp_logs.config import Config
+from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.store import accesses, privacy
 
 log = logging.getLogger(__name__)
@@ -66,13 +69,22 @@ class Beside:
     erase: Callable[[Connection[Any], str, frozenset[str]], int]
 
 
-def rehearse_client(conn: Connection[Any], client_id: str, *, beside: Sequence[Beside] = ()) -> privacy.Due:
+def numbers_of(conn: Connection[Any], client_id: str, number: str | None, *, config: Config) -> list[str]:
+    """The numbers of a client's messages, and the one that the portal has for them now."""
+    found = dict.fromkeys(accesses.of_client(conn, client_id)[0])
+    if number:
+        with suppress(InvalidInput):  # what is none in the portal stands nowhere as one
+            found[phone.to_address(number, region=config.default_region)] = None
+    return list(found)
+
+
+def rehearse_client(
+    conn: Connection[Any], client_id: str, numbers: list[str], *, beside: Sequence[Beside] = ()
+) -> privacy.Due:
     """What erasing this client would erase, and what stays."""
-    due = privacy.due_of_client(conn, client_id, accesses.of_client(conn, client_id)[0])
-    held = _held(conn, client_id)
-    return replace(
-        due, beside=() if held is None else tuple((one.noun, one.count(conn, client_id, held)) for one in beside)
-    )
+    due, held = privacy.due_of_client(conn, client_id, numbers), _held(conn, client_id)
+    counts = () if held is None else tuple((one.noun, one.count(conn, client_id, held)) for one in beside)
+    return replace(due, beside=counts)
 
 
 def _held(conn: Connection[Any], client_id: str) -> frozenset[str] | None:
@@ -84,11 +96,20 @@ def _held(conn: Connection[Any], client_id: str) -> frozenset[str] | None:
 
 
 def erase_client(
-    conn: Connection[Any], client_id: str, *, reason: str, person: str, beside: Sequence[Beside] = ()
+    conn: Connection[Any],
+    client_id: str,
+    numbers: list[str],
+    *,
+    reason: str,
+    person: str,
+    beside: Sequence[Beside] = (),
 ) -> privacy.Due:
-    """Erase a client's messages, and what a portal keeps beside them, in the caller's transaction; returns what went."""
-    numbers, _ = accesses.of_client(conn, client_id)
+    """Erase a client's messages, their rows in tables, and what a portal keeps beside them, in the caller's transaction.
+
+    Returns what was erased and what stays.
+    """
     before = privacy.due_of_client(conn, client_id, numbers)
+    rows = privacy.erase_campaign_rows(conn, client_id, numbers)
     erased = privacy.erase_client(conn, client_id, numbers)
     privacy.note(
         conn,
@@ -98,7 +119,8 @@ def erase_client(
         person=person,
         erased=erased,
         held=before.held + before.under_way,
+        campaign_rows=rows,
     )
     held = _held(conn, client_id)
     more = () if held is None else tuple((one.noun, one.erase(conn, client_id, held)) for one in beside)
-    return privacy.Due(erased, before.held, before.under_way, before.is_exact, more)
+    return replace(before, erased=erased, rows=rows, beside=more)

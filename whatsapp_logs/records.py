@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol, cast
@@ -48,6 +48,15 @@ class Records(Protocol):
 
     def document(self, client_id: str, policy_id: str, *, address: str) -> MediaFile | None:
         """The document of one of this client's policies; None for anybody else's, and where there is none."""
+
+
+def clients_of(records: Records, addresses: Sequence[str]) -> Mapping[str, str]:
+    """`client_of` for many: address → client id. Records that have a `clients_of(addresses)` of their own are asked once."""
+    together = getattr(records, "clients_of", None)
+    if together is not None:
+        return cast(Mapping[str, str], together(addresses))
+    found = {address: records.client_of(address) for address in addresses}
+    return {address: client_id for address, client_id in found.items() if client_id is not None}
 
 
 def load(path: str) -> Records:

@@ -39,7 +39,7 @@ from whatsapp_logs.access_log import Access, AccessFilter, Look
 from whatsapp_logs.alarms import Alarm, Watch
 from whatsapp_logs.api_tokens import ApiToken
 from whatsapp_logs.campaign_files import Table
-from whatsapp_logs.campaigns import Told
+from whatsapp_logs.campaigns import Owners, Told
 from whatsapp_logs.catalogue import Version
 from whatsapp_logs.channels.base import Gateway, TemplateGateway
 from whatsapp_logs.config import Config
@@ -61,7 +61,7 @@ from whatsapp_logs.message import (
     StatusReport,
     Template,
 )
-from whatsapp_logs.records import Records
+from whatsapp_logs.records import Records, clients_of
 from whatsapp_logs.rights import Right
 from whatsapp_logs.store import (
     accesses,
@@ -396,12 +396,17 @@ class WhatsAppService:
         """Say what goes out and what its fields are filled with, and check every row; see `campaigns.map_columns`."""
         with self.transaction() as conn:
             campaigns.map_columns(conn, campaign_id, **meaning)
-            return campaigns.check(conn, campaign_id, config=self.config)
+            return campaigns.check(conn, campaign_id, config=self.config, owners=self._owners())
 
     def check_campaign(self, campaign_id: int) -> dict[str, Any]:
         """Ask the gate about every row again; the counts."""
         with self.transaction() as conn:
-            return campaigns.check(conn, campaign_id, config=self.config)
+            return campaigns.check(conn, campaign_id, config=self.config, owners=self._owners())
+
+    def _owners(self) -> Owners | None:
+        """Whose number each is, by the office's records; None without them."""
+        records = self.desk.records
+        return None if records is None else partial(clients_of, records)
 
     def start_campaign(self, campaign_id: int, *, person: str, again: bool = False) -> Campaign:
         """Send it, or ask for its release."""
@@ -437,7 +442,7 @@ class WhatsAppService:
         """A new draft, checked, with those whose message failed for a reason of these kinds; its id."""
         with self.transaction() as conn:
             again = campaigns.retry(conn, campaign_id, kinds=kinds, person=person)
-            campaigns.check(conn, again, config=self.config)
+            campaigns.check(conn, again, config=self.config, owners=self._owners())
             return again
 
     def campaign_in_doubt(self, campaign_id: int) -> int:
@@ -791,16 +796,22 @@ class WhatsAppService:
         with self.transaction() as conn:
             return privacy_rows.lift_hold(conn, hold_id, lifted_by=lifted_by)
 
-    def rehearse_erasure(self, client_id: str) -> privacy_rows.Due:
-        """What erasing this client would erase, and what stays."""
+    def rehearse_erasure(self, client_id: str, *, number: str | None = None) -> privacy_rows.Due:
+        """What erasing this client would erase, and what stays. `number` is the portal's for them now: it is searched for too."""
         with self.database.reading() as conn, portal_ids(MessageFilter(client_id=client_id)):
-            return privacy.rehearse_client(conn, client_id, beside=tuple(self._beside.values()))
+            numbers = privacy.numbers_of(conn, client_id, number, config=self.config)
+            return privacy.rehearse_client(conn, client_id, numbers, beside=tuple(self._beside.values()))
 
-    def erase_client(self, client_id: str, *, reason: str, person: str) -> privacy_rows.Due:
-        """Erase what a client's messages said, to which number, and whose they were; what the portal keeps too. Held ones stay."""
+    def erase_client(self, client_id: str, *, reason: str, person: str, number: str | None = None) -> privacy_rows.Due:
+        """Erase what a client's messages and their rows in campaigns' tables said, to which number, and that they were theirs.
+
+        What the portal keeps of them beside goes too. Held ones stay, and those on their way; a row that is no message yet becomes
+        none.
+        """
         with self.transaction() as conn, portal_ids(MessageFilter(client_id=client_id)):
+            numbers = privacy.numbers_of(conn, client_id, number, config=self.config)
             beside = tuple(self._beside.values())
-            return privacy.erase_client(conn, client_id, reason=reason, person=person, beside=beside)
+            return privacy.erase_client(conn, client_id, numbers, reason=reason, person=person, beside=beside)
 
     def erase_beside(self, name: str, beside: privacy.Beside) -> None:
         """Have the portal's own records of a client rehearsed and erased with the messages, in the same transaction."""

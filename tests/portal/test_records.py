@@ -97,10 +97,12 @@ def test_policies_and_documents_are_given_to_the_number_on_file_alone(records, c
 
 def test_a_number_that_two_share_is_nobodys(records, client, office: Office) -> None:
     assert records.client_of(client[1]) == client[0]
+    assert records.clients_of([client[1], "+447700900000"]) == {client[1]: client[0]}
     with psycopg.connect(office.dsn) as conn:
         conn.execute("INSERT INTO clients (name, phone, address) VALUES ('Twin', %s, 'Road')", (client[1],))
     assert records.client_of(client[1]) is None
     assert records.client_of("+447700900000") is None
+    assert records.clients_of([client[1], "+447700900000"]) == {}
 
 
 @pytest.mark.parametrize(

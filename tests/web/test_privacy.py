@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from tests.service_fixtures import Person
+from tests.service_fixtures import Person, make_portal
 from tests.web.reading import words
 from whatsapp_logs import Draft, MediaFile, Message, MessageFilter, Source, StatusReport
 from whatsapp_logs.campaign_files import Table
@@ -256,3 +256,19 @@ def test_a_hold_that_is_not_there_is_not_lifted(service, admin: Person):
     assert service.lift_hold(99, lifted_by="anna") is False
     with pytest.raises(MessageNotFound):
         service.message(99)
+
+
+def test_the_rehearsal_tells_of_rows_in_campaigns_that_are_not_sent_yet(service):
+    portal = make_portal(service, client_phone={"7": NUMBER}.get)
+    admin = Person(portal)
+    admin.token = admin.get("/sign_in/administrator").text
+    table = Table(("Mobile", "Client"), (("07700 900123", "Asha Rao"), ("07700 900124", "Bruno")))
+    service.begin_campaign(table, name="Spring", source="a.csv", created_by="anna")
+    page = words(admin.get("/whatsapp_logs/privacy?client=7"))
+    assert "Would go: 0 messages and 1 row in tables of campaigns." in page
+    asked = words(admin.post("/whatsapp_logs/privacy/erase", data={"client": "7", "reason": "Request"}))
+    assert "a row of a campaign that has not been sent to them yet is left out" in asked
+    done = {"client": "7", "reason": "Request", "confirm": "yes"}
+    said = words(admin.post("/whatsapp_logs/privacy/erase", data=done, follow_redirects=True))
+    assert "0 messages and 1 row in tables of campaigns. This cannot be undone." in said
+    assert "0 messages, 1 row in tables of campaigns" in words(admin.get("/whatsapp_logs/privacy"))

@@ -79,6 +79,11 @@ class Campaign:
         return self.state in ("running", "paused")
 
     @property
+    def is_uploaded(self) -> bool:
+        """Whether its table is the office's own: the portal has not said who its people are."""
+        return self.audience is None and self.retry_of is None
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the table's columns have been given their meaning."""
         return bool(self.mapping) and self.template_version_id is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ class Erasure:
     person: str
     erased: int
     held: int
+    campaign_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Due:
     """Messages that would be erased, and those that stay: held, or still on their way. Counted up to COUNT_LIMIT together.
 
     `beside` is what a portal keeps of the person and erases with them: what one is called, and how many.
+    `rows` of campaigns' tables would go with them, `rows_kept` stay: held, or their message is on its way.
     """
 
     erased: int
@@ -61,6 +63,8 @@ class Due:
     under_way: int
     is_exact: bool
     beside: tuple[tuple[str, int], ...] = ()
+    rows: int = 0
+    rows_kept: int = 0
 
 
 _IS_UNDER_WAY = "m.status IN ('scheduled', 'queued', 'sending')"
@@ -115,11 +119,20 @@ def due(conn: Connection[Any], rule: Rule) -> Due:
 
 def due_of_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> Due:
     """What erasing this client's messages would erase, and what it would not."""
-    return _counted(
+    given = {"client": client_id, "numbers": numbers}
+    found = _counted(
         conn,
         f"SELECT * FROM whatsapp_logs.messages AS m WHERE ({_OF_CLIENT}) AND erased_at IS NULL LIMIT %(limit)s",  # noqa: S608 - words of ours
-        {"client": client_id, "numbers": numbers},
+        given,
     )
+    row = conn.execute(
+        """
+        SELECT count(*) FILTER (WHERE may_go), count(*) FILTER (WHERE NOT may_go)
+        FROM whatsapp_logs.campaign_rows_of(%(client)s, %(numbers)s)
+        """,
+        given,
+    ).fetchone()
+    return replace(found, rows=row[0], rows_kept=row[1]) if row else found
 
 
 def days_due(conn: Connection[Any], rule: Rule) -> list[date]:
@@ -153,6 +166,15 @@ def erase_client(conn: Connection[Any], client_id: str, numbers: list[str]) -> i
     return _erase(conn, [row[0] for row in rows], unlink=True)
 
 
+def erase_campaign_rows(conn: Connection[Any], client_id: str, numbers: list[str]) -> int:
+    """Erase a client's rows in the tables of campaigns, sent or not; returns how many. See the function."""
+    row = conn.execute(
+        "SELECT whatsapp_logs.erase_campaign_rows_of(%(client)s, %(numbers)s)",
+        {"client": client_id, "numbers": numbers},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def erase_reports(conn: Connection[Any], *, before: datetime | None) -> int:
     """Erase what late and unmatched reports say; see the function."""
     row = conn.execute("SELECT whatsapp_logs.erase_reports(%(before)s)", {"before": before}).fetchone()
@@ -160,15 +182,24 @@ def erase_reports(conn: Connection[Any], *, before: datetime | None) -> int:
 
 
 def note(
-    conn: Connection[Any], *, kind: str, what: str, reason: str | None, person: str, erased: int, held: int
+    conn: Connection[Any],
+    *,
+    kind: str,
+    what: str,
+    reason: str | None,
+    person: str,
+    erased: int,
+    held: int,
+    campaign_rows: int = 0,
 ) -> None:
     """Write down what was erased."""
     conn.execute(
         """
-        INSERT INTO whatsapp_logs.erasures (kind, what, reason, person, erased, held)
-        VALUES (%(kind)s, %(what)s, %(reason)s, %(person)s, %(erased)s, %(held)s)
+        INSERT INTO whatsapp_logs.erasures (kind, what, reason, person, erased, held, campaign_rows)
+        VALUES (%(kind)s, %(what)s, %(reason)s, %(person)s, %(erased)s, %(held)s, %(rows)s)
         """,
-        {"kind": kind, "what": what, "reason": reason, "person": person, "erased": erased, "held": held},
+        {"kind": kind, "what": what, "reason": reason, "person": person, "erased": erased, "held": held}
+        | {"rows": campaign_rows},
     )
 
 
@@ -176,7 +207,10 @@ def erasures(conn: Connection[Any], *, limit: int = 50) -> list[Erasure]:
     """What was erased, the latest first."""
     with conn.cursor(row_factory=class_row(Erasure)) as cursor:
         return cursor.execute(
-            "SELECT id, at, kind, what, reason, person, erased, held FROM whatsapp_logs.erasures ORDER BY id DESC LIMIT %(limit)s",
+            """
+            SELECT id, at, kind, what, reason, person, erased, held, campaign_rows FROM whatsapp_logs.erasures
+            ORDER BY id DESC LIMIT %(limit)s
+            """,
             {"limit": limit},
         ).fetchall()
 

@@ -36,6 +36,7 @@ PROBLEMS = {
     "duplicate": "Got the very same today",
     "duplicate_row": "The same row twice",
     "too_many": "Too many messages in a day",
+    "erased": "Erased on request",
     "window_closed": "The 24-hour window is closed",
 }
 # In the order of a message's way: what each figure counts, and the list that shows exactly those.

@@ -80,7 +80,9 @@ def erase() -> str | BaseResponse:
     reason = _reason()
     if request.form.get("confirm") != "yes":
         return _render(whom, asks=True, reason=reason)
-    done = current.service().erase_client(whom["client"], reason=reason, person=viewer().name)
+    done = current.service().erase_client(
+        whom["client"], reason=reason, person=viewer().name, number=current.extension().client_phone(whom["client"])
+    )
     leave_notice(f"{_words(done)} This cannot be undone.", tone="ok")
     return redirect(_address(whom), 303)
 
@@ -95,7 +97,9 @@ def _render(whom: dict[str, str], **more: Any) -> str:
     return render_template(
         "whatsapp_logs/privacy.html",
         whom=whom,
-        due=service.rehearse_erasure(whom["client"]) if "client" in whom else None,
+        due=service.rehearse_erasure(whom["client"], number=extension.client_phone(whom["client"]))
+        if "client" in whom
+        else None,
         types=[(name, *by_type.get(name, (None, None))) for name in service.message_types()],
         holds=holds,
         erasures=service.erasures(),
@@ -134,8 +138,11 @@ def _words(due: Due) -> str:
     """What goes and what stays, in a sentence."""
     more = "" if due.is_exact else " or more"
     goes = [f"{format.number(due.erased)}{more} message{'' if due.erased == 1 else 's'}"]
+    goes += [f"{format.number(due.rows)} row{'' if due.rows == 1 else 's'} in tables of campaigns"] if due.rows else []
     goes += [f"{format.number(n)} {noun}{'' if n == 1 else 's'}" for noun, n in due.beside if n]
     words = f"{', '.join(goes[:-1])} and {goes[-1]}" if len(goes) > 1 else goes[0]
     stays = [f"{format.number(due.held)} held"] if due.held else []
     stays += [f"{format.number(due.under_way)} still on their way"] if due.under_way else []
+    if due.rows_kept:
+        stays += [f"{format.number(due.rows_kept)} row{'' if due.rows_kept == 1 else 's'} in tables of campaigns"]
     return f"{words}; {', '.join(stays)} stay." if stays else f"{words}."
