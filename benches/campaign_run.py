@@ -57,6 +57,9 @@ def measure(place: Place) -> Iterator[Line]:
             campaign_id, name="Bench", template_id=version, message_type="general", person="anna",
             mapping={"to": 0, "fields": {"1": {"column": 1}, "2": {"column": 2}}},
         )  # fmt: skip
+        asked_at = service.campaign(campaign_id).campaign.check_asked_at
+        if asked_at is not None:
+            service.run_check(campaign_id, asked_at=asked_at)
         yield Line(f"campaign: read and check {count} rows", time.perf_counter() - began, "s", goal="<= 20")
         if service.start_campaign(campaign_id, person="anna").state == "waiting":
             service.release_campaign(campaign_id, person="ben")

@@ -63,6 +63,9 @@ def prepared(
     service.map_campaign(
         campaign_id, name=name, template_id=template_id, message_type="general", mapping=MAPPING, person=person
     )
+    asked_at = service.campaign(campaign_id).campaign.check_asked_at
+    if asked_at is not None:
+        service.run_check(campaign_id, asked_at=asked_at)
     return campaign_id
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 
 import psycopg
 import pytest
 
 from tests.bot.office import ASHA, BRUNO, Office
 from tests.campaign_tables import MAPPING, NOTICE, fill_catalogue, people, prepared, set_going
-from tests.service_fixtures import work_until_idle
+from tests.service_fixtures import Person, work_until_idle
 from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService, campaign_run, campaigns
 from whatsapp_logs.campaign_files import Table
 from whatsapp_logs.catalogue import filled
@@ -651,3 +654,83 @@ def test_who_shares_a_number_with_somebody_else_does_not_take_their_row_along(
     assert service.erase_client("1", reason="Request", person="anna", number=BRUNO).rows == 0
     assert table(service, campaign_id)[0].cells[1] == "Bruno"
     service.close()
+
+
+# --- a large table is checked by the worker ---
+
+
+def large(count: int = 2300) -> Table:
+    """So many people; the very same row stands in both of the check's first two steps, and one number is none."""
+    given = list(people(count).rows)
+    given[1500] = given[3]
+    given[1700] = ("no number", "Asha", "one.")
+    return Table(COLUMNS, tuple(given))
+
+
+def asked(service: WhatsAppService, notice: int) -> int:
+    """A large campaign whose check has been asked for."""
+    campaign_id = service.begin_campaign(large(), name="Spring", source="a.csv", created_by="anna")
+    meaning = {"name": "Spring", "template_id": notice, "message_type": "general", "mapping": MAPPING, "person": "anna"}
+    assert service.map_campaign(campaign_id, **meaning) is False
+    return campaign_id
+
+
+def test_the_worker_finds_of_a_large_table_what_one_look_finds(
+    strict: WhatsAppService, notice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign_id = asked(strict, notice)
+    assert known(strict, campaign_id).forecast is None
+    for press in (strict.start_campaign, partial(strict.test_campaign, to="+447700900100")):
+        with pytest.raises(InvalidInput, match="still being checked"):
+            press(campaign_id, person="anna")
+    work_until_idle(strict)
+    in_steps, left = known(strict, campaign_id).forecast, left_out(strict, campaign_id)
+    assert left == {1501: "duplicate_row", 1701: "invalid_number"}
+    monkeypatch.setattr(campaigns, "CHECKED_AT_ONCE", 10_000)
+    assert strict.check_campaign(campaign_id) is True
+    assert (known(strict, campaign_id).forecast, left_out(strict, campaign_id)) == (in_steps, left)
+    assert known(strict, campaign_id).check_asked_at is None
+
+
+def test_how_far_a_check_is_can_be_seen_while_it_runs(strict: WhatsAppService, notice: int) -> None:
+    campaign_id, seen = asked(strict, notice), []
+
+    @contextmanager
+    def watched() -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+        with strict.transaction() as conn:
+            yield conn
+        seen.append(known(strict, campaign_id).checked_up_to)
+
+    at = known(strict, campaign_id).check_asked_at
+    assert at is not None
+    campaigns.check_in_steps(watched, campaign_id, asked_at=at, config=strict.config, owners=None)
+    assert seen == [1000, 2000, 2300, 2300]
+
+
+def test_a_check_is_given_up_when_the_table_has_changed_since(strict: WhatsAppService, notice: int) -> None:
+    campaign_id = asked(strict, notice)
+    strict.replace_campaign_table(campaign_id, people(1200), source="b.csv", person="anna")
+    work_until_idle(strict)
+    assert (known(strict, campaign_id).forecast, known(strict, campaign_id).check_asked_at) == (None, None)
+    assert strict.check_campaign(campaign_id) is False
+    work_until_idle(strict)
+    assert (known(strict, campaign_id).forecast or {})["reached"] == 1200
+
+
+def test_the_page_says_how_far_a_check_is_and_shows_what_it_found(
+    service: WhatsAppService, notice: int, signed_in: Callable[[str], Person], work: Callable[[], None]
+) -> None:
+    campaign_id, agent = asked(service, notice), signed_in("agent")
+    page = f"/whatsapp_logs/campaigns/{campaign_id}"
+    shown = agent.get(page).text
+    assert "Checking the rows: <b>0 of 2" in shown
+    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in shown
+    assert "Look again" in shown
+    assert "What would happen" not in shown
+    poll = re.search(r'hx-get="([^"]+checking=1)"', shown)
+    assert poll is not None
+    address = poll[1].replace("&amp;", "&")
+    assert agent.get(address, headers={"HX-Request": "true"}).status_code == 204
+    work()
+    assert agent.get(address, headers={"HX-Request": "true"}).headers["HX-Refresh"] == "true"
+    assert "What would happen" in agent.get(page).text

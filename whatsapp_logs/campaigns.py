@@ -9,6 +9,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,7 +32,10 @@ log = logging.getLogger(__name__)
 
 Owners = Callable[[Sequence[str]], Mapping[str, str]]  # of these numbers, those that are one client's → the client's id
 
-RUNNER = "run_campaigns"
+Transactions = Callable[[], AbstractContextManager[Connection[Any]]]
+
+RUNNER, CHECK = "run_campaigns", "check_campaign"
+CHECKED_AT_ONCE = 1000  # rows of a table that is checked while somebody waits; the worker checks larger ones
 SILENT_S = 15.0  # a runner that gives no sign of life for so long has lost its worker
 KEPT_FOR = timedelta(days=90)  # so long a table is kept once its campaign has ended
 MAX_NAME = 100
@@ -148,9 +152,7 @@ def _take(
 ) -> None:
     upload = campaigns.begin_upload(conn, campaign_id)
     count = campaigns.add_rows(conn, campaign_id, upload, rows)
-    campaigns.change(
-        conn, campaign_id, columns=list(columns), recipients=count, forecast=None, checked_at=None, **_touch(person)
-    )
+    campaigns.change(conn, campaign_id, columns=list(columns), recipients=count, **_unchecked(), **_touch(person))
 
 
 def replace_table(conn: Connection[Any], campaign_id: int, table: Table, *, source: str, person: str) -> None:
@@ -224,8 +226,7 @@ def map_columns(
         template_version_id=template.id,
         message_type=message_type or GENERAL,
         mapping={"to": to, "fields": fields},
-        forecast=None,
-        checked_at=None,
+        **_unchecked(),
         **_touch(person),
     )
 
@@ -272,18 +273,73 @@ def check(
     `owners` tells whose number each is; by it the rows of an uploaded table are linked to the portal's clients.
     """
     now = now or datetime.now(UTC)
+    campaign = _to_be_checked(conn, campaign_id)
+    outlook = _Outlook(config=config, template=_template(conn, campaign), room=_room(conn, config, now))
+    after: int | None = 0
+    while after is not None:
+        after = _check_some(conn, campaign, outlook, after=after, config=config, owners=owners, now=now)
+    return _keep_forecast(conn, campaign, outlook, now)
+
+
+def check_soon(conn: Connection[Any], campaign_id: int, *, now: datetime | None = None) -> None:
+    """Have the worker do the same, because there are many rows; a check that is under way is given up."""
+    now = now or datetime.now(UTC)
+    campaign = _to_be_checked(conn, campaign_id)
+    _template(conn, campaign)
+    campaigns.change(conn, campaign_id, forecast=None, checked_at=None, check_asked_at=now, checked_up_to=0)
+    queue.defer(conn, CHECK, campaign_id=campaign_id, asked_at=now.isoformat())
+
+
+def check_in_steps(
+    transactions: Transactions, campaign_id: int, *, asked_at: datetime, config: Config, owners: Owners | None
+) -> None:
+    """Carry out what `check_soon` has asked for, a thousand rows a transaction; given up where the campaign was changed since."""
+    now, outlook, after = datetime.now(UTC), None, 0
+    while True:
+        with transactions() as conn:
+            campaign = campaigns.get(conn, campaign_id, hold=True)
+            if campaign is None or campaign.check_asked_at != asked_at or not campaign.is_draft:
+                log.info("the check of campaign %s is given up: it has changed since", campaign_id)
+                return
+            if outlook is None:
+                outlook = _Outlook(config=config, template=_template(conn, campaign), room=_room(conn, config, now))
+            found = _check_some(conn, campaign, outlook, after=after, config=config, owners=owners, now=now)
+            if found is None:
+                _keep_forecast(conn, campaign, outlook, now)
+                return
+            after = found
+            campaigns.change(conn, campaign_id, checked_up_to=after)
+
+
+def _to_be_checked(conn: Connection[Any], campaign_id: int) -> Campaign:
     campaign = _held(conn, campaign_id)
-    template = _template(conn, campaign)
     if campaign.has_begun:
         raise InvalidInput("campaign", "This campaign has been released already.")
-    outlook = _Outlook(config=config, template=template, room=_room(conn, config, now))
-    after = 0
-    while some := campaigns.rows(conn, campaign, after=after, limit=_AT_ONCE):
-        found = _look_at(conn, campaign, template, some, outlook, config=config, owners=owners, now=now)
-        campaigns.checked(conn, campaign, [_as_row(one, config) for one in found])
-        after = some[-1].position
+    return _draft(conn, campaign_id)
+
+
+def _check_some(
+    conn: Connection[Any],
+    campaign: Campaign,
+    outlook: _Outlook,
+    *,
+    after: int,
+    config: Config,
+    owners: Owners | None,
+    now: datetime,
+) -> int | None:
+    """Check the next rows; the position of the last of them, None where there are no more."""
+    some = campaigns.rows(conn, campaign, after=after, limit=_AT_ONCE)
+    if not some:
+        return None
+    found = _look_at(conn, campaign, outlook.template, some, outlook, config=config, owners=owners, now=now)
+    campaigns.checked(conn, campaign, [_as_row(one, config) for one in found])
+    return some[-1].position
+
+
+def _keep_forecast(conn: Connection[Any], campaign: Campaign, outlook: _Outlook, now: datetime) -> dict[str, Any]:
     forecast = outlook.forecast(campaign.recipients)
-    campaigns.change(conn, campaign_id, forecast=forecast, checked_at=now)
+    campaigns.change(conn, campaign.id, forecast=forecast, checked_at=now, check_asked_at=None)
     return forecast
 
 
@@ -429,6 +485,8 @@ def test_draft(conn: Connection[Any], campaign_id: int, *, to: str, person: str)
     """The message of the first row that is not left out, to the number of whoever tests; asked for again, it goes again."""
     campaign = _held(conn, campaign_id)
     template = _template(conn, campaign)
+    if campaign.check_asked_at is not None:
+        raise InvalidInput("campaign", "Its rows are still being checked: wait until it is said what would happen.")
     first = next((row for row in campaigns.rows(conn, campaign, limit=_AT_ONCE) if row.problem is None), None)
     if first is None:
         raise InvalidInput("campaign", "Nobody would be reached. Correct the table, or choose another template.")
@@ -465,6 +523,8 @@ def start(conn: Connection[Any], campaign_id: int, *, person: str, again: bool =
     """Send it, or ask for its release where it needs one. Raises SentBefore unless `again` says that the same table is meant."""
     now = datetime.now(UTC)
     campaign = _draft(conn, campaign_id)
+    if campaign.check_asked_at is not None:
+        raise InvalidInput("campaign", "Its rows are still being checked: wait until it is said what would happen.")
     if campaign.forecast is None:
         raise InvalidInput("campaign", "Check the rows first: what it is about has changed.")
     if not campaign.forecast["reached"]:
@@ -505,7 +565,7 @@ def take_back(conn: Connection[Any], campaign_id: int, *, person: str) -> None:
     campaign = _held(conn, campaign_id)
     if campaign.state != "waiting":
         raise InvalidInput("campaign", "This campaign does not wait for a release any more.")
-    campaigns.change(conn, campaign_id, state="draft", asked_by=None, asked_at=None, forecast=None, checked_at=None)
+    campaigns.change(conn, campaign_id, state="draft", asked_by=None, asked_at=None, **_unchecked())
     log.info("campaign %s taken back by %s", campaign_id, person)
 
 
@@ -699,6 +759,11 @@ def _named(name: str) -> str:
     if not 1 <= len(name) <= MAX_NAME:
         raise InvalidInput("name", f"Give the campaign a name of up to {MAX_NAME} characters.")
     return name
+
+
+def _unchecked() -> dict[str, Any]:
+    """What was found of the rows counts no longer, and a check that is under way neither."""
+    return {"forecast": None, "checked_at": None, "check_asked_at": None}
 
 
 def _touch(person: str) -> dict[str, Any]:

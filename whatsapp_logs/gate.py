@@ -501,10 +501,11 @@ def _quiet_hours(case: _Case, found: _Found) -> None:
     hours = case.config.quiet_hours
     if hours is None:
         return
-    until = zones.night_until(_zones(case), case.leaves_at, begins=hours[0], ends=hours[1])
+    theirs = _zones(case)
+    until = zones.night_until(theirs, case.leaves_at, begins=hours[0], ends=hours[1])
     if until is None:
         return
-    there = until.astimezone(_zones(case)[0])
+    there = until.astimezone(theirs[0])
     text = f"It is night where this customer lives; automatic messages leave at {there:%H:%M on %-d %B} there."
     found.add(case, Rule.QUIET_HOURS, "quiet_hours", text, Action.SEND_LATER, until=until)
 

@@ -50,6 +50,10 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
 
+    @app.task(name=campaigns.CHECK, retry=procrastinate.RetryStrategy(max_attempts=5, exponential_wait=2))
+    def check_campaign(campaign_id: int, asked_at: str) -> None:
+        service.run_check(campaign_id, asked_at=datetime.fromisoformat(asked_at))
+
     @app.task(name="settle_campaign", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
     def settle_campaign(campaign_id: int, was_sent: bool, created_by: str) -> None:
         service.run_settling(campaign_id, was_sent=was_sent, created_by=created_by)

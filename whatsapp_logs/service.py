@@ -392,16 +392,33 @@ class WhatsAppService:
         with self.transaction() as conn:
             campaigns.replace_table(conn, campaign_id, table, source=source, person=person)
 
-    def map_campaign(self, campaign_id: int, **meaning: Any) -> dict[str, Any]:
-        """Say what goes out and what its fields are filled with, and check every row; see `campaigns.map_columns`."""
+    def map_campaign(self, campaign_id: int, **meaning: Any) -> bool:
+        """Say what goes out and what its fields are filled with, and check every row; see `campaigns.map_columns`.
+
+        Of many rows the worker does that; whether it is done.
+        """
         with self.transaction() as conn:
             campaigns.map_columns(conn, campaign_id, **meaning)
-            return campaigns.check(conn, campaign_id, config=self.config, owners=self._owners())
+            return self._check(conn, campaign_id)
 
-    def check_campaign(self, campaign_id: int) -> dict[str, Any]:
-        """Ask the gate about every row again; the counts."""
+    def check_campaign(self, campaign_id: int) -> bool:
+        """Ask the gate about every row again; whether it is done, or the worker does it."""
         with self.transaction() as conn:
-            return campaigns.check(conn, campaign_id, config=self.config, owners=self._owners())
+            return self._check(conn, campaign_id)
+
+    def run_check(self, campaign_id: int, *, asked_at: datetime) -> None:
+        """Check a large campaign's rows (the worker's part); see `campaigns.check_in_steps`."""
+        campaigns.check_in_steps(
+            self.transaction, campaign_id, asked_at=asked_at, config=self.config, owners=self._owners()
+        )
+
+    def _check(self, conn: Connection[Any], campaign_id: int) -> bool:
+        is_small = campaigns.known(conn, campaign_id).recipients <= campaigns.CHECKED_AT_ONCE
+        if is_small:
+            campaigns.check(conn, campaign_id, config=self.config, owners=self._owners())
+        else:
+            campaigns.check_soon(conn, campaign_id)
+        return is_small
 
     def _owners(self) -> Owners | None:
         """Whose number each is, by the office's records; None without them."""
@@ -442,7 +459,7 @@ class WhatsAppService:
         """A new draft, checked, with those whose message failed for a reason of these kinds; its id."""
         with self.transaction() as conn:
             again = campaigns.retry(conn, campaign_id, kinds=kinds, person=person)
-            campaigns.check(conn, again, config=self.config, owners=self._owners())
+            self._check(conn, again)
             return again
 
     def campaign_in_doubt(self, campaign_id: int) -> int:

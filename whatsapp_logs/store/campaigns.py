@@ -19,7 +19,7 @@ _COLUMNS = """
     c.id, c.name, c.state, c.message_type, c.template_version_id, c.columns, c.mapping, c.upload, c.source, c.audience,
     c.content_sha256, c.recipients, c.forecast, c.checked_at, c.tested_at, c.test_message_id, c.retry_of, c.created_by,
     c.created_at, c.changed_by, c.changed_at, c.asked_by, c.asked_at, c.released_by, c.released_at, c.queued_up_to, c.stopped_by,
-    c.ended_at"""
+    c.ended_at, c.check_asked_at, c.checked_up_to"""
 _ROW_COLUMNS = """
     r.position, r.cells, r.address, r.client_id, r.policy_id, r.variables, r.problem, r.reason, r.resend_of, r.message_id"""
 _WRITTEN_TOGETHER = 5000  # rows of one statement
@@ -27,6 +27,7 @@ _SETTABLE = frozenset({
     "name", "state", "message_type", "template_version_id", "columns", "mapping", "source", "audience", "content_sha256",
     "recipients", "forecast", "checked_at", "tested_at", "test_message_id", "changed_by", "changed_at", "asked_by", "asked_at",
     "released_by", "released_at", "queued_up_to", "stopped_by", "ended_at",
+    "check_asked_at", "checked_up_to",
 })  # fmt: skip
 
 
@@ -62,6 +63,8 @@ class Campaign:
     queued_up_to: int
     stopped_by: str | None
     ended_at: datetime | None
+    check_asked_at: datetime | None
+    checked_up_to: int
 
     @property
     def is_draft(self) -> bool:

@@ -132,6 +132,8 @@ def fingerprint(told: Told) -> str:
     facts = (
         told.campaign.state,
         told.campaign.queued_up_to,
+        told.campaign.checked_up_to,
+        told.campaign.check_asked_at,
         told.progress,
         told.failures,
         told.resume_at,

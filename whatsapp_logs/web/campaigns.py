@@ -101,6 +101,8 @@ def show(campaign_id: int) -> str | Response:
     """The campaign as it stands: what would happen, or how far it is; for a script only the part that moves."""
     told = current.service().campaign(_id(campaign_id))
     if "HX-Request" in request.headers:
+        if "checking" in request.args and told.campaign.check_asked_at is None:
+            return Response(headers={"HX-Refresh": "true"})  # what the check has found is all over the page
         seen = campaign_words.fingerprint(told)
         if request.args.get("seen") == seen:
             return Response(status=204)
@@ -186,7 +188,8 @@ def replace_table(campaign_id: int) -> BaseResponse:
 @requires(Right.CAMPAIGNS)
 def check(campaign_id: int) -> BaseResponse:
     """Ask the gate about every row again."""
-    return _done(campaign_id, lambda: str(current.service().check_campaign(_id(campaign_id)) and "Checked again."))
+    asked = current.service().check_campaign
+    return _done(campaign_id, lambda: "Checked again." if asked(_id(campaign_id)) else "Its rows are checked again.")
 
 
 @requires(Right.CAMPAIGNS)

@@ -10,8 +10,6 @@ COMMENT ON INDEX whatsapp_logs.messages_timed_to IS 'What is due to a number, or
 ALTER TABLE whatsapp_logs.campaigns
     ADD COLUMN check_asked_at timestamptz,               -- since when its rows are being checked; NULL where nobody does
     ADD COLUMN checked_up_to  integer NOT NULL DEFAULT 0;  -- rows up to here have been, in the check that is under way
-CREATE INDEX campaigns_checking ON whatsapp_logs.campaigns (id) WHERE check_asked_at IS NOT NULL;
-COMMENT ON INDEX whatsapp_logs.campaigns_checking IS 'Checks that lost their worker.';
 
 ALTER TABLE whatsapp_logs.erasures
     ADD COLUMN campaign_rows integer NOT NULL DEFAULT 0;  -- of campaigns' tables
