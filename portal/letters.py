@@ -185,17 +185,13 @@ def typed(letter: Letter, form: Mapping[str, str]) -> tuple[dict[str, dict[str, 
     return fields, problems
 
 
-def in_words(letter: Letter | None, template: str, fields: Mapping[str, Any], document: str | None) -> str:
-    """What a rule sends, in a line: for its card and its history."""
+def in_words(letter: Letter | None, template: str, fields: Mapping[str, Any], document: str | None) -> tuple[str, str]:
+    """What a rule sends, and what fills it in, for its card and its history."""
     names = letter.fields if letter else {}
-    filled = [
-        f"{names.get(key, key)} = {_source(given)}"
-        for key, given in sorted(fields.items(), key=lambda item: (len(item[0]), item[0]))
-    ]
-    paper = {"papers": "with the renewal papers", "schedule": "with the policy’s schedule"}.get(document or "")
-    return "; ".join(
-        [letter.label if letter else template, *([", ".join(filled)] if filled else []), *([paper] if paper else [])]
-    )
+    paper = {"papers": ", with the renewal papers", "schedule": ", with the policy’s schedule"}.get(document or "", "")
+    in_order = sorted(fields.items(), key=lambda item: (len(item[0]), item[0]))
+    filled = [f"{names.get(key, key).capitalize()}: {_source(given)}" for key, given in in_order]
+    return f"{letter.label if letter else template}{paper}", ", ".join(filled)
 
 
 def _source(given: Mapping[str, str]) -> str:

@@ -152,9 +152,8 @@ def change(rule_id: int) -> Response | str | tuple[str, int]:
             return _form(
                 known, replace(wanted, problems={"days_before": _taken(int(wanted.days_before))}), rule=before
             ), 409
-        was = letters.of_rule(known, before.template, before.language)
-        told = letters.in_words(was, before.template, before.fields, before.document)
-        _note(conn, rule_id, f"changed: {in_words(before.days_before)}, {told} → {_told(wanted)}")
+        was = f"{in_words(before.days_before)}, {'; '.join(_sends(known, before))}"
+        _note(conn, rule_id, f"changed: {was} → {_told(wanted)}")
     say("Changed.", "ok")
     return redirect(url_for("renewal_rules.index"), 303)
 
@@ -333,10 +332,10 @@ def _document(letter: Letter, wanted: str) -> str | None:
 
 def _told(wanted: Wanted) -> str:
     sends = letters.in_words(wanted.letter, wanted.letter.name, wanted.fields, wanted.document)
-    return f"{in_words(int(wanted.days_before))}, {sends}"
+    return f"{in_words(int(wanted.days_before))}, {'; '.join(sends)}"
 
 
-def _sends(known: list[Letter], rule: Rule) -> str:
+def _sends(known: list[Letter], rule: Rule) -> tuple[str, str]:
     letter = letters.of_rule(known, rule.template, rule.language)
     return letters.in_words(letter, rule.template, rule.fields, rule.document)
 

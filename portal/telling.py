@@ -123,11 +123,11 @@ JOINED = f"""
     {MESSAGES}"""
 
 
-def bound(conn: Connection[Any], where: str, parameters: Mapping[str, Any]) -> Place | None:
-    """The last of the EXAMINED due dates that fulfil the condition, soonest first; None where there are no more than that."""
+def bound(conn: Connection[Any], where: str, parameters: Mapping[str, Any], *, most: int) -> Place | None:
+    """The last of so many due dates that fulfil the condition, soonest first; None where there are no more than that."""
     row = conn.execute(
         f"SELECT due_on, policy_id FROM renewal_dues AS d WHERE {where} ORDER BY due_on, policy_id OFFSET %(n)s LIMIT 1".encode(),  # noqa: S608 - words of ours; values are parameters
-        {**parameters, "n": EXAMINED},
+        {**parameters, "n": most},
     ).fetchone()
     return None if row is None else Place(*row)
 

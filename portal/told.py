@@ -85,7 +85,7 @@ def index() -> str:
         counts=counts,
         share=f"{counts.get('in_time', 0) / ended:.0%}" if ended and is_all else None,
         is_all=is_all,
-        examined=telling.EXAMINED,
+        examined=2 * telling.EXAMINED,
         ended=ended,
         wanted=wanted,
         state=state,
@@ -115,12 +115,12 @@ def export() -> Response:
 
 
 def count(conn: Connection[Any], wanted: Range, *, today: date) -> tuple[dict[str, int], bool]:
-    """How many due dates there are of each answer, and whether those are all: of open ones the soonest EXAMINED are looked at.
+    """How many due dates there are of each answer, and whether those are all: of open ones twice EXAMINED are looked at.
 
     Whoever is noted to know is counted from an index; the log is asked about the others only.
     """
     given = _parameters(wanted, today)
-    until = telling.bound(conn, _OPEN, given)
+    until = telling.bound(conn, _OPEN, given, most=2 * telling.EXAMINED)
     rows = conn.execute(
         f"""
         SELECT state, sum(n)::integer FROM (
@@ -143,7 +143,7 @@ def listed(
     given = _parameters(wanted, today) | {"state": state, "limit": limit + 1}
     given |= after.parameters("after") if after else {}
     onwards = f" AND {_AFTER}" if after else ""
-    until = telling.bound(conn, _OPEN + onwards, given) if state else None
+    until = telling.bound(conn, _OPEN + onwards, given, most=telling.EXAMINED) if state else None
     if until:
         given |= until.parameters("until")
         onwards += f" AND {_UNTIL}"

@@ -141,7 +141,7 @@ def assign(policy_id: int) -> Response:
 
 def count(conn: Connection[Any], today: date) -> tuple[dict[str, int], bool]:
     """How many cases each reason has among the soonest EXAMINED open due dates, and how many are done; whether those are all."""
-    until = telling.bound(conn, _OPEN, {"today": today})
+    until = telling.bound(conn, _OPEN, {"today": today}, most=telling.EXAMINED)
     rows = conn.execute(
         f"""
         SELECT state, count(*) FROM ({_cases(_OPEN, until=until)}) AS soon WHERE state IS NOT NULL GROUP BY state
@@ -168,7 +168,7 @@ def listed(
         where.append(_AFTER)
     given = _parameters(today) | {"reason": reason, "me": me, "limit": limit + 1}
     given |= after.parameters("after") if after else {}
-    until = telling.bound(conn, " AND ".join(where), given)
+    until = telling.bound(conn, " AND ".join(where), given, most=telling.EXAMINED)
     given |= until.parameters("until") if until else {}
     with conn.cursor(row_factory=class_row(Due)) as cursor:
         found = cursor.execute(

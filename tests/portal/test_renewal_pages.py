@@ -181,8 +181,11 @@ def test_two_rules_for_one_day_are_not_on_at_once_and_it_is_said_which(bureau: B
     assert taken.status_code == 409
     assert "Another rule reminds 30 days before already" in taken.text
     page = anna.get("/renewals/rules/").text
-    assert "Changed: 30 days before, renewal_reminder_document; client name = client’s name" in page
-    assert "with the renewal papers → 14 days before, renewal_reminder;" in page
+    assert (
+        "Changed: 30 days before, renewal_reminder_document, with the renewal papers; Client name: client’s name"
+        in page
+    )
+    assert "Renewal date: due date → 14 days before, renewal_reminder; Client name:" in page
 
 
 @pytest.mark.parametrize("days", ["", "-1", "366", "3.5", "٣", "1e2"])
@@ -234,7 +237,7 @@ def test_a_rule_is_written_for_any_approved_template_its_fields_guessed_and_show
     assert saved.status_code == 303
     assert "Noah Williams" in anna.get(saved.location).text
     page = anna.get("/renewals/rules/").text
-    assert "client name = client’s first name, product = product, premium = premium, adviser = “Arjun”" in page
+    assert "Client name: client’s first name, Product: product, Premium: premium, Adviser: “Arjun”" in page
 
 
 @pytest.mark.parametrize(
@@ -454,8 +457,8 @@ def test_of_more_open_due_dates_than_are_examined_pages_say_at_least_and_lead_on
         path = unescape(following[1]) if following else ""
     assert found == ["Failed"], "what lies behind the bound is on a later page"
     page = arjun.get("/renewals/told/?state=not_told").text
-    assert "More than 10 due dates of these days are still open" in page
-    assert "<b>11+</b>" in page
+    assert "More than 20 due dates of these days are still open" in page
+    assert "<b>21+</b>" in page
     path, found = "/renewals/told/?state=not_told", []
     while path:
         page = arjun.get(path).text
