@@ -190,7 +190,7 @@ def in_words(letter: Letter | None, template: str, fields: Mapping[str, Any], do
     names = letter.fields if letter else {}
     paper = {"papers": ", with the renewal papers", "schedule": ", with the policy’s schedule"}.get(document or "", "")
     in_order = sorted(fields.items(), key=lambda item: (len(item[0]), item[0]))
-    filled = [f"{names.get(key, key).capitalize()}: {_source(given)}" for key, given in in_order]
+    filled = [f"{names.get(key, f'field {key}').capitalize()}: {_source(given)}" for key, given in in_order]
     return f"{letter.label if letter else template}{paper}", ", ".join(filled)
 
 

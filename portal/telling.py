@@ -102,12 +102,12 @@ class Due:
 
     @property
     def opted_out(self) -> str | None:
-        """By what they asked us to stop, as the ledger of consent has it."""
+        """By what they asked us to stop, as the ledger of consent has it: for after "opted out on …"."""
         if self.opted_out_at is None or self.opted_out_by is None:
             return None
         if self.opted_out_by in ("stop_word", "opt_out_type"):
-            return f"by {(self.opted_out_words or 'STOP').strip().upper()[:20]}"
-        return "by blocking us on WhatsApp" if self.opted_out_by.startswith("error") else "told a member of staff"
+            return f" by {(self.opted_out_words or 'STOP').strip().upper()[:20]}"
+        return " by blocking us on WhatsApp" if self.opted_out_by.startswith("error") else ", told a member of staff"
 
 
 COLUMNS = """
