@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 from psycopg import Connection
 
-from whatsapp_logs import bot, bot_words, bulk, gate, opening_hours
+from whatsapp_logs import bot, bot_words, bulk, gate, interactive, opening_hours
 from whatsapp_logs.config import Config
 from whatsapp_logs.consent import word_of
 from whatsapp_logs.conversation import Conversation, Turn
@@ -20,6 +21,7 @@ from whatsapp_logs.message import GENERAL, POLICY_DOCUMENT, Draft, Path, Templat
 from whatsapp_logs.records import Records
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import consent_events, conversations, messages, queue
+from whatsapp_logs.store import interactive as contents
 from whatsapp_logs.store.pool import atomic
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,10 @@ def _answer(
         )
         for n, one in enumerate(said.answers)
     ]
-    drafts = [_with_buttons(conn, draft, records.office, config=config, now=now) for draft in drafts]
+    drafts = [
+        _with_something_to_press(conn, draft, one.offered, turn=turn, office=records.office, config=config, now=now)
+        for draft, one in zip(drafts, said.answers, strict=True)
+    ]
     if drafts:
         bulk.queue_messages(conn, drafts, config=config, now=now, in_order_of=f"conversation {held.id}")
     conversations.remember(conn, held.id, said.memory.as_json(), client_id=client_id)
@@ -129,14 +134,37 @@ def _answer(
     return said.outcome
 
 
-def _with_buttons(conn: Connection[Any], draft: Draft, office: str, *, config: Config, now: datetime) -> Draft:
-    """The menu as a template with buttons, where the office has one that may be sent now; its words are the same."""
-    sid = config.templates.get("bot_menu")
-    if sid is None or draft.body != bot_words.menu(office):
+def _with_something_to_press(
+    conn: Connection[Any],
+    draft: Draft,
+    offered: Sequence[bot_words.Choice],
+    *,
+    turn: Turn,
+    office: str,
+    config: Config,
+    now: datetime,
+) -> Draft:
+    """The same words with buttons or a list, where Twilio keeps that shape and it may be sent now; else as text, and it is made."""
+    template = _menu_of_the_office(draft, office, config=config)
+    if template is None and offered and draft.body and config.bot_buttons:
+        found = interactive.pressable(draft.body, offered, menu=bot.menu_name(turn.message_id))
+        sid = contents.sid_of(conn, found.name) if found else None
+        if found and sid:
+            template = Template(sid=sid, name=found.name, variables=found.values)
+        elif found and contents.want(conn, {found.name: asdict(found.content)}):
+            queue.defer(conn, "make_contents")
+    if template is None:
         return draft
-    pressed = replace(draft, template=Template(sid=sid, name="bot_menu", variables={"1": office}))
+    pressed = replace(draft, template=template)
     (verdict,) = gate.examine(conn, [pressed], config=config, now=now)
     return draft if verdict.refusal is not None else pressed
+
+
+def _menu_of_the_office(draft: Draft, office: str, *, config: Config) -> Template | None:
+    sid = config.templates.get("bot_menu")
+    if sid is None or draft.body != bot_words.menu(office):
+        return None
+    return Template(sid=sid, name="bot_menu", variables={"1": office})
 
 
 def _for_staff(conn: Connection[Any], held: Conversation, turn: Turn, *, outcome: str, reason: str) -> str:

@@ -53,11 +53,12 @@ class Heard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One message to the customer: a text, or a document."""
+    """One message to the customer: a text, or a document. `offered` may be pressed instead of typed, where that can be shown."""
 
     text: str | None = None
     file: MediaFile | None = None
     policy_id: str | None = None
+    offered: tuple[words.Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +157,8 @@ class _Turn:
             return self._person("asked")
         if self.asked == "help":
             return self._said(words.HELP.format(office=self.records.office))
+        if self.heard.choice and self.memory.choices and self.heard.quoted_menu == self.memory.menu:
+            return self._take_from_list()  # one more line of the list that counts, which has been answered once
         steps: dict[str, Callable[[], Reply]] = {
             "number": self._take_number,
             "detail": self._take_detail,
@@ -211,7 +214,10 @@ class _Turn:
         if policy is not None:
             if self.memory.wish == "documents":
                 return self._document(policy)
-            return self._keep(words.one_policy(policy), step="policy", policy=policy.id, choices=(), is_menu=True)
+            return self._keep(
+                words.one_policy(policy), step="policy", policy=policy.id, choices=(), is_menu=True,
+                offered=words.ONE_POLICY,
+            )  # fmt: skip
         if self.asked in _WISHES:
             return self._wish(str(self.asked))
         return self._thanked_or_lost()
@@ -247,14 +253,15 @@ class _Turn:
             return self._person("no_policies", words.NO_POLICIES)
         if wish == "renewals":
             return self._keep(
-                words.renewal_dates(found), step="menu", wish="", choices=(), misunderstood=0, is_menu=True
-            )
+                words.renewal_dates(found), step="menu", wish="", choices=(), misunderstood=0, is_menu=True,
+                offered=words.AFTER_DATES,
+            )  # fmt: skip
         if wish == "documents" and len(found) == 1:
             return self._document(found[0])
         question = "Of which one shall we send the document?" if wish == "documents" else "Which one is it about?"
         return self._keep(
             words.policy_list(found, question=question), step="list", wish=wish, policy="", misunderstood=0,
-            choices=tuple(one.id for one in found[: words.MOST_LISTED]), is_menu=True,
+            choices=tuple(one.id for one in found[: words.MOST_LISTED]), is_menu=True, offered=words.listed(found),
         )  # fmt: skip
 
     def _ask_who(self, wish: str) -> Reply:
@@ -276,7 +283,7 @@ class _Turn:
         file = self.records.document(self.memory.client_id, policy.id, address=self.heard.address)
         if file is None:
             return self._person("no_document", words.NO_DOCUMENT)
-        memory = replace(self.memory, step="menu", wish="", policy="", choices=(), misunderstood=0)
+        memory = replace(self.memory, step="menu", policy="", misunderstood=0)  # its list may be pressed once more
         announced = Answer(text=words.HERE_IT_IS.format(number=policy.number), policy_id=policy.id)
         return Reply(memory=memory, answers=(announced, Answer(file=file, policy_id=policy.id)))
 
@@ -293,13 +300,17 @@ class _Turn:
 
     def _menu(self, before: str = "") -> Reply:
         text = f"{before}\n\n{words.menu(self.records.office)}" if before else words.menu(self.records.office)
-        return self._keep(text, step="menu", wish="", policy="", number="", choices=(), misunderstood=0, is_menu=True)
+        return self._keep(text, step="menu", wish="", policy="", number="", choices=(), misunderstood=0, is_menu=True,
+                          offered=words.MENU)  # fmt: skip
 
     def _shown_again(self, before: str) -> Reply:
         """The question that is open, once more."""
         if self.memory.step in ("list", "policy") and self.memory.is_identified(self.now):
             again = self._wish(self.memory.wish or "policies")
-            return replace(again, answers=(Answer(text=f"{before}\n\n{again.answers[0].text}"), *again.answers[1:]))
+            return replace(
+                again,
+                answers=(replace(again.answers[0], text=f"{before}\n\n{again.answers[0].text}"), *again.answers[1:]),
+            )
         if self.memory.step == "number":
             return self._said(f"{before}\n\n{words.ASK_NUMBER}")
         if self.memory.step == "detail":
@@ -312,7 +323,9 @@ class _Turn:
     def _not_understood(self, hint: str | None = None) -> Reply:
         """Once: what was asked, again. Twice in a row: a person is offered."""
         if self.memory.misunderstood:
-            return self._keep(words.OFFER, step="offer", choices=(), number="", misunderstood=0, is_menu=True)
+            return self._keep(
+                words.OFFER, step="offer", choices=(), number="", misunderstood=0, is_menu=True, offered=words.YES_OR_NO,
+            )  # fmt: skip
         self.memory = replace(self.memory, misunderstood=1)
         if hint is not None:
             return self._said(hint)
@@ -322,11 +335,13 @@ class _Turn:
     def _said(self, text: str) -> Reply:
         return Reply(memory=self.memory, answers=(Answer(text=text),))
 
-    def _keep(self, text: str, *, is_menu: bool = False, **changes: Any) -> Reply:
+    def _keep(
+        self, text: str, *, is_menu: bool = False, offered: tuple[words.Choice, ...] = (), **changes: Any
+    ) -> Reply:
         """Say this, and remember that. A list of choices gets a name of its own, by which answers to older ones are known."""
         if is_menu:
             changes["menu"] = menu_name(self.heard.id)
-        return Reply(memory=replace(self.memory, **changes), answers=(Answer(text=text),))
+        return Reply(memory=replace(self.memory, **changes), answers=(Answer(text=text, offered=offered),))
 
     # --- the records, asked for somebody who is known ---
 

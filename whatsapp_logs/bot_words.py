@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from whatsapp_logs.records import PolicyFacts
@@ -75,6 +76,21 @@ def one_policy(policy: PolicyFacts) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something to press: the number that could be typed instead, and what a button or a list's line says."""
+
+    number: str
+    title: str
+    description: str
+
+
+def listed(found: Sequence[PolicyFacts]) -> tuple[Choice, ...]:
+    """The policies of `policy_list`, to be pressed."""
+    shown = enumerate(found[:MOST_LISTED], 1)
+    return (*(Choice(str(n), one.number, f"{one.label}, {_until(one)}") for n, one in shown), _BEGINNING)
+
+
 def day(moment: date) -> str:
     """ "24 March 2027"."""
     return f"{moment.day} {moment:%B %Y}"
@@ -88,6 +104,24 @@ def _until(policy: PolicyFacts) -> str:
     return f"covered until {day(policy.ends_on)}" if not policy.standing else f"ended or ends on {day(policy.ends_on)}"
 
 
+_BEGINNING = Choice("0", "Beginning", "Back to the first questions")
+_PERSON = Choice("4", "Talk to a person", "A colleague answers you here")
+MENU = (
+    Choice("1", "My policies", "What they are, and until when they cover"),
+    Choice("2", "A policy document", "Sent to you here"),
+    Choice("3", "Renewal dates", "Until when each policy covers"),
+    _PERSON,
+)
+ONE_POLICY = (
+    Choice("1", "Send its document", "Sent to you here"),
+    Choice("2", "My other policies", "The list"),
+    _PERSON,
+)
+AFTER_DATES = (_PERSON, _BEGINNING)
+YES_OR_NO = (
+    Choice("1", "Yes, please", "A colleague answers you here"),
+    Choice("0", "No, to the beginning", "The first questions"),
+)
 ASK_NUMBER = (
     "Before we show anything personal we make sure that it is you. "
     "What is your policy number? It stands at the top of every letter about it. *0* leads back to the beginning."

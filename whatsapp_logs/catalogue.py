@@ -12,7 +12,7 @@ from typing import Any
 
 from whatsapp_logs.message import Template
 
-TEXT, MEDIA, QUICK_REPLY = "twilio/text", "twilio/media", "twilio/quick-reply"
+TEXT, MEDIA, QUICK_REPLY, LIST = "twilio/text", "twilio/media", "twilio/quick-reply", "twilio/list-picker"
 DOCUMENT = "document"  # what the field is called that takes a document's link
 
 WAITING = frozenset({"received", "pending"})  # for WhatsApp's verdict
@@ -50,6 +50,7 @@ class Content:
     media_variable: str | None = None
     actions: tuple[Mapping[str, str], ...] = ()
     fields: tuple[Field, ...] = ()
+    button: str = ""  # what opens a list
 
     @property
     def samples(self) -> dict[str, str]:
@@ -57,11 +58,14 @@ class Content:
         return {one.key: one.sample for one in self.fields}
 
     def types(self) -> dict[str, dict[str, Any]]:
-        """The same in the shape of Twilio's Content API; of what this program writes itself, so text, media and quick replies."""
+        """The same in the shape of Twilio's Content API; of what this program writes itself, so no links or calls."""
         shape: dict[str, Any] = {"body": self.body}
         if self.media_url:
             shape["media"] = [self.media_url]
-        if self.actions:
+        if self.content_type == LIST:
+            lines = [{"item": a["title"], "id": a["target"], "description": a["description"]} for a in self.actions]
+            shape |= {"button": self.button, "items": lines}
+        elif self.actions:
             shape["actions"] = [{"type": "QUICK_REPLY", "title": a["title"], "id": a["target"]} for a in self.actions]
         return {self.content_type: shape}
 

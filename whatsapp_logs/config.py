@@ -98,6 +98,7 @@ class Config:
     office_hours: tuple[Span, ...] = ()
     bot_silent_hours: int = 12
     bot_answers_per_minute: int = 10
+    bot_buttons: bool = True
     alarm_waiting_customers_minutes: int = 30
 
     @property
@@ -174,6 +175,7 @@ class Config:
             office_hours=_office_hours(_given(env, "OFFICE_HOURS"), problems),
             bot_silent_hours=_whole_number(env, "BOT_SILENT_HOURS", 12, problems),
             bot_answers_per_minute=_whole_number(env, "BOT_ANSWERS_PER_MINUTE", 10, problems),
+            bot_buttons=_given(env, "BOT_BUTTONS").lower() not in ("0", "false", "no", "off"),
             alarm_waiting_customers_minutes=_whole_number(env, "ALARM_WAITING_CUSTOMERS_MINUTES", 30, problems),
         )
         problems += _problems_of(config)

@@ -14,7 +14,7 @@ import procrastinate
 import procrastinate.exceptions
 from procrastinate import JobContext
 
-from whatsapp_logs import campaigns, housekeeping, refresh, send
+from whatsapp_logs import campaigns, housekeeping, making, refresh, send
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import ConfigError, DatabaseAway, ProviderError
 from whatsapp_logs.service import WhatsAppService
@@ -70,6 +70,10 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
     @app.task(name="fetch_file", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
     def fetch_file(message_id: int, place: int) -> None:
         service.desk.fetch_file(message_id, place)
+
+    @app.task(name="make_contents", lock="make_contents")
+    def make_contents() -> None:
+        service.make_contents()
 
     _add_what_the_clock_starts(app, service)
     housekeeping.register(app, service)
@@ -129,6 +133,7 @@ def keep_house(service: WhatsAppService) -> None:
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
         service.deliver(waiting)
+        service.make_contents()
 
 
 def work(service: WhatsAppService) -> None:
@@ -175,6 +180,8 @@ def _resume(service: WhatsAppService) -> None:
     """What a crash left behind does not wait for the next full minute. Most may merely wait in the queue: few jobs ask for all."""
     with service.transaction() as conn:
         campaigns.wake(conn, config=service.config, now=datetime.now(UTC))
+        if service.config.twilio_configured and service.config.bot_buttons and service.desk.records is not None:
+            making.want_usual(conn)
         waiting = send.rescue(conn)
         for begin in range(0, len(waiting), _RESUMED_TOGETHER):
             queue.defer(conn, "deliver", ids=waiting[begin : begin + _RESUMED_TOGETHER])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, date, datetime, time, timedelta
@@ -22,6 +23,7 @@ from whatsapp_logs import (
     export,
     gate,
     ledger,
+    making,
     overview,
     phone,
     privacy,
@@ -46,7 +48,7 @@ from whatsapp_logs.config import Config
 from whatsapp_logs.consent import ConsentEvent
 from whatsapp_logs.desk import Desk
 from whatsapp_logs.drafting import Wanted
-from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderNotConfigured
+from whatsapp_logs.errors import DatabaseAway, LoggingFailed, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.filters import Addressee, Cursor, MessageFilter
 from whatsapp_logs.gathering import Gathering
 from whatsapp_logs.message import (
@@ -85,6 +87,7 @@ from whatsapp_logs.store import (
 from whatsapp_logs.store import alarms as readings
 from whatsapp_logs.store import api_tokens as tokens
 from whatsapp_logs.store import campaigns as campaign_rows
+from whatsapp_logs.store import interactive as interactive_rows
 from whatsapp_logs.store import privacy as privacy_rows
 from whatsapp_logs.store import templates as template_rows
 from whatsapp_logs.store.alarms import Readings
@@ -96,6 +99,7 @@ from whatsapp_logs.twilio.content import TwilioTemplates
 from whatsapp_logs.twilio.gateway import TwilioGateway
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class WhatsAppService:
@@ -575,6 +579,17 @@ class WhatsAppService:
     def synchronise_templates(self, *, asked_by: str | None = None) -> templates.Synchronised:
         """Bring the catalogue to what the provider has. Raises ProviderNotConfigured or ProviderAway."""
         return templates.synchronise(self.transaction, self.template_gateway, asked_by=asked_by)
+
+    def make_contents(self) -> None:
+        """Have Twilio keep what the bot's questions need to be pressed, if anything is wanted; see `making.make`."""
+        try:
+            names = making.make(self.transaction, self.template_gateway)
+            if names:
+                self.synchronise_templates()  # the gate knows what the catalogue knows
+                with self.transaction() as conn:
+                    interactive_rows.put_away(conn, names)
+        except ProviderError as error:
+            log.warning("questions stay text for now: %s", error)
 
     def template_sync(self) -> template_sync.Sync:
         """When the catalogue was last compared with the provider's, and what kept it from that since."""

@@ -12,7 +12,10 @@ import pytest
 
 from tests.bot.office import ASHA, BRUNO, NOBODY, Office
 from whatsapp_logs import bot
-from whatsapp_logs.bot import Heard, Manners, Memory, Reply
+from whatsapp_logs.bot import Answer, Heard, Manners, Memory, Reply
+from whatsapp_logs.bot_words import OLD_MENU
+from whatsapp_logs.catalogue import filled
+from whatsapp_logs.interactive import pressable
 
 STEPS, CONVERSATIONS = 24_000, 120
 MANNERS = Manners(answers_per_minute=12)
@@ -47,6 +50,16 @@ class Model:
         )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A question on the phone: its name, what can be pressed, and the policies that its first numbers stand for."""
+
+    menu: str
+    numbers: tuple[str, ...]
+    policies: tuple[str, ...]
+    wish: str
+
+
 class Watched(Office):
     """An office that notes each attempt to prove something, and fails now and then when it is told to."""
 
@@ -66,17 +79,35 @@ class Watched(Office):
 def conversation(chance: random.Random, steps: int, seen: Counter[str]) -> None:
     office, address = Watched(), chance.choice((ASHA, ASHA, BRUNO, NOBODY))
     memory, model, now = Memory(), Model(), datetime(2026, 11, 25, 9, tzinfo=UTC)
-    menus = [""]
+    menus, shown = [""], list[Shown]()
     for n in range(1, steps + 1):
         pause = chance.choices((chance.choice((0, 1)), chance.choice((5, 20, 60)), chance.choice(LONG)), (8, 6, 1))[0]
         now += timedelta(seconds=pause)
         if chance.random() < 0.01:
             office.numbers = chance.choice(({ASHA: "1", BRUNO: "2"}, {BRUNO: "2"}, {ASHA: "2"}, {NOBODY: "1"}))
         office.is_broken = chance.random() < 0.01
+        pressed = chance.choice(shown[-1:] * 3 + shown[-4:]) if shown and chance.random() < 0.25 else None
         heard = heard_at_random(chance, n, now, address, menus, memory)
+        if pressed is not None:  # on the phone every list that was ever sent can be pressed
+            choice = chance.choice(pressed.numbers)
+            heard = Heard(id=n, at=now, address=address, text="A line", choice=choice, quoted_menu=pressed.menu)
+        given = len(office.given_out)
+        knew = model.may_be_told(now, is_on_file=office.numbers.get(address) is not None)
         memory, said = step(office, model, memory, heard, now, seen)
+        if pressed is not None and said is not None:
+            check_press(
+                pressed, heard, said, office.given_out[given:], is_newest=pressed is shown[-1], knew=knew, seen=seen
+            )
         menus.append(memory.menu)
+        for one in said.answers if said else ():
+            if one.offered:
+                check_pressable(one, menu=bot.menu_name(n))
+                numbers = tuple(each.number for each in one.offered)
+                shown.append(Shown(bot.menu_name(n), numbers, memory.choices, memory.wish))
+        if heard.consent == "opt_out" or (said and said.reason):
+            shown.clear()  # what was shown before counts no longer; whether it is taken so, presses of unknown lists tell
         if said and chance.random() < 0.02:  # staff give the conversation back
+            shown.clear()
             memory = Memory(failures=memory.failures, locked_until=memory.locked_until)
             model.proved_at = None
 
@@ -125,8 +156,10 @@ def step(
         assert office.numbers[heard.address] == client
         assert policy_id in {one.id for one in office.of_client[client]}
     check_shape(heard, said)
-    if heard.consent == "opt_out" or (model.proved_at is not None and not (allowed or told)):
-        model.proved_at = None
+    if heard.consent == "opt_out" or not (allowed or told or model.may_be_told(now, is_on_file=True)):
+        model.proved_at = (
+            None  # a number that is off the file for a while tells nothing meanwhile, and is no other person's
+        )
     if not heard.provider_answered and said.outcome != "too_fast":
         model.spoke_at = now
     seen[f"{memory.step} → {said.memory.step}"] += 1
@@ -135,6 +168,46 @@ def step(
     kept = Memory.from_json(json.loads(json.dumps(said.memory.as_json())))
     assert kept == said.memory
     return kept, said
+
+
+def check_press(
+    pressed: Shown,
+    heard: Heard,
+    said: Reply,
+    given: list[tuple[str, str]],
+    *,
+    is_newest: bool,
+    knew: bool,
+    seen: Counter[str],
+) -> None:
+    """A pressed line means what it says on the phone, or nothing: no old list's number is ever taken for a newer one's."""
+    if said.outcome == "too_fast":
+        return
+    text = said.answers[0].text or ""
+    if not is_newest:
+        seen["old lists pressed"] += 1
+        assert text.startswith(OLD_MENU), text[:80]
+        assert not given
+    elif knew and heard.choice in pressed.numbers[: len(pressed.policies)]:
+        wanted = pressed.policies[int(heard.choice) - 1]
+        seen["lines pressed"] += 1
+        if pressed.wish == "documents":
+            assert {policy_id for _, policy_id in given} <= {wanted}
+            seen["documents by pressing"] += len(given)
+        else:
+            assert not given
+
+
+def check_pressable(one: Answer, *, menu: str) -> None:
+    """What is offered fits Twilio's shapes, and says exactly what is sent as text where it cannot be pressed."""
+    found = pressable(one.text or "", one.offered, menu=menu)
+    assert found is not None, one.text
+    assert filled(found.content.body, found.values) == one.text
+    (shape,) = found.content.types().values()
+    lines = shape.get("items") or shape["actions"]
+    assert 1 <= len(lines) <= (10 if "items" in shape else 3)
+    ids = [found.values[line["id"].strip("{}")] for line in lines]
+    assert ids == [f"{menu}:{each.number}" for each in one.offered]
 
 
 def check_shape(heard: Heard, said: Reply) -> None:
@@ -162,6 +235,9 @@ def test_random_conversations(seed: int) -> None:
         "records failed",
         "too_fast",
         "stopped",
+        "old lists pressed",
+        "lines pressed",
+        "documents by pressing",
     ):
         assert seen[reached], f"the generator never came to {reached}"
     assert seen["documents"] > 100

@@ -143,7 +143,13 @@ def render(template: Template, variables: Mapping[str, str], *, media_base_url: 
     elif len(text) > rules.MAX_TEMPLATE_CHARACTERS:
         error_code = 63021
     choices = tuple(
-        replace(choice, title=_fill(choice.title, values), id=_fill(choice.id, values)) for choice in template.choices
+        replace(
+            choice,
+            title=_fill(choice.title, values),
+            id=_fill(choice.id, values),
+            description=_fill(choice.description, values),
+        )
+        for choice in template.choices
     )
     return Rendered(text, media_url, error_code, choices)
 
