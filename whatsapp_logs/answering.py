@@ -80,7 +80,7 @@ def _take(
         return _for_staff(conn, held, turn, outcome="for_staff", reason=held.handed_over_reason or "asked")
     if records is None:
         return _for_staff(conn, held, turn, outcome="for_staff", reason="no_bot")
-    if now - turn.received_at > _TOO_OLD:
+    if now - turn.received_at > _TOO_OLD or turn.is_overtaken:
         return _for_staff(conn, held, turn, outcome="too_old", reason="too_old")
     try:
         with atomic(conn):

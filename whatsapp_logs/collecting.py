@@ -11,11 +11,11 @@ from psycopg import Connection
 
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
-from whatsapp_logs.errors import ProviderAway, Refused
+from whatsapp_logs.errors import ProviderAway, Refused, UnknownToProvider
 from whatsapp_logs.file_types import sniff
-from whatsapp_logs.message import MediaFile
+from whatsapp_logs.message import MediaFile, Message
 from whatsapp_logs.send import Transactions
-from whatsapp_logs.store import queue, sent_files
+from whatsapp_logs.store import messages, queue, sent_files
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,13 @@ def collect(transactions: Transactions, gateway: Gateway, message_id: int, place
     """Fetch one file and keep it. No connection is held while the provider is asked."""
     with transactions() as conn:
         file = sent_files.get(conn, message_id, place)
-    if file is None or file.state != "waiting" or not file.url:
+        message = messages.get(conn, message_id) if file is not None and not file.url else None
+    if file is None or file.state != "waiting":
         return
     try:
-        content = gateway.fetch_file(file.url, max_bytes=config.max_media_bytes)
-    except Refused as error:
+        url = file.url or _found(transactions, gateway, message, place)
+        content = gateway.fetch_file(url, max_bytes=config.max_media_bytes)
+    except (Refused, UnknownToProvider) as error:
         _note(transactions, partial(sent_files.fail, file=file, problem=str(error), next_try_at=None))
         log.warning("file %s of message %s is not kept: %s", place, message_id, error.code)
         return
@@ -48,6 +50,17 @@ def collect(transactions: Transactions, gateway: Gateway, message_id: int, place
     kept = MediaFile(content=content, content_type=kind, filename=name)
     _note(transactions, partial(sent_files.store, file=file, content=kept))
     log.info("file %s of message %s kept as %s, %s bytes", place, message_id, kind, len(content))
+
+
+def _found(transactions: Transactions, gateway: Gateway, message: Message | None, place: int) -> str:
+    """Where the file is: no webhook has told, so Twilio is asked, once for all files of the message. Raises Refused."""
+    found = gateway.files_of(message.provider_id) if message is not None and message.provider_id else []
+    with transactions() as conn:
+        if message is not None:
+            sent_files.tell(conn, message.id, found)
+    if place >= len(found):
+        raise Refused("The file is not at Twilio any more. Ask the customer to send it again.", code="gone")
+    return found[place][0]
 
 
 def ask_again(conn: Connection[Any], message_id: int, place: int) -> bool:

@@ -43,7 +43,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message of a customer that nobody has looked at yet."""
+    """One message of a customer that nobody has looked at yet. `is_overtaken`: a later word of theirs has been answered."""
 
     message_id: int
     kind: str
@@ -52,6 +52,7 @@ class Turn:
     opt_out_type: str | None
     received_at: datetime
     body: str | None
+    is_overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -301,6 +301,9 @@ class Outgoing:
     status_callback: str
 
 
+MOST_FILES = 10  # of one message of a customer
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderMessage:
     """A message as the provider lists it: enough to report its status, and to recognise one of ours or log a foreign one."""
@@ -311,3 +314,4 @@ class ProviderMessage:
     sender: str | None
     body: str | None
     created_at: datetime | None
+    files: int = 0  # how many came with it

@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from whatsapp_logs import ledger
 from whatsapp_logs.conversation import kind_of, payload_of
-from whatsapp_logs.message import Inbound, ProviderMessage
+from whatsapp_logs.message import MOST_FILES, Inbound, ProviderMessage
 from whatsapp_logs.store import contacts, conversations, inbound, queue, sent_files, status_events
 
 _MAX_WORD = 100
@@ -54,7 +54,13 @@ def restored(conn: Connection[Any], found: Sequence[tuple[int, ProviderMessage]]
     # In one order for all, so that nobody deadlocks.
     for message_id, one in sorted(theirs, key=lambda pair: (str(pair[1].sender), pair[0])):
         at = one.created_at or one.report.sent_at or now
-        _hear(conn, message_id, sender=str(one.sender), our_number=one.recipient, text=one.body, at=at)
+        kind = "file" if one.files else "text"
+        is_told = _hear(
+            conn, message_id, sender=str(one.sender), our_number=one.recipient, text=one.body, at=at, kind=kind
+        )
+        if one.files and not is_told:  # the list tells how many; where they are is asked when they are fetched
+            sent_files.insert_unknown(conn, message_id, min(one.files, MOST_FILES))
+            _fetch(conn, message_id, min(one.files, MOST_FILES))
 
 
 def _hear(
@@ -69,9 +75,10 @@ def _hear(
     opt_out_type: str | None = None,
     media: Sequence[tuple[str, str]] = (),
     **facts: str | None,
-) -> None:
+) -> bool:
+    """Whether all of that was done before."""
     if conversations.is_told(conn, message_id):
-        return  # whoever tells of it at the same time waits for the other, at the SID
+        return True  # whoever tells of it at the same time waits for the other, at the SID
     conversation_id = conversations.hear(conn, sender, our_number=our_number, message_id=message_id, at=at, name=name)
     contacts.hear_from(conn, sender, our_number=our_number, at=at)
     ledger.hear(conn, address=sender, text=text, opt_out_type=opt_out_type, message_id=message_id, at=at)
@@ -85,8 +92,13 @@ def _hear(
     )
     if media:
         sent_files.insert(conn, message_id, media)
-        queue.defer_many(conn, "fetch_file", [{"message_id": message_id, "place": n} for n in range(len(media))])
+        _fetch(conn, message_id, len(media))
     queue.defer(conn, "answer", conversation_id=conversation_id)
+    return False
+
+
+def _fetch(conn: Connection[Any], message_id: int, files: int) -> None:
+    queue.defer_many(conn, "fetch_file", [{"message_id": message_id, "place": n} for n in range(files)])
 
 
 def _word(received: Inbound, name: str) -> str | None:

@@ -354,6 +354,35 @@ def test_the_lock_outlives_workers_and_staff(service: WhatsAppService, work: Wor
     assert office.asked == 3
 
 
+def test_a_word_that_comes_after_a_later_one_was_answered_is_for_a_person(
+    service: WhatsAppService, dsn: str, work: Work, office: Office
+) -> None:
+    """Reconciliation may find it within the quarter of an hour in which the bot answers: it was no answer to what is asked now."""
+    for n, text in enumerate(("2", "MOT-26-001")):
+        write(service, text, sid=f"SM{n}")
+        work()
+    before = len(said(service))
+    write(service, "24 March 1980", sid="SM7")
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.turns SET received_at = now() - interval '5 minutes' WHERE done_at IS NULL")
+    work()
+    assert [outcome for _, outcome in turns(dsn)][-1] == "answered", "merely late, and the last word: answered"
+    before = len(said(service))
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.conversations SET last_inbound_id = 1, last_inbound_at = now()")
+        conn.execute("UPDATE whatsapp_logs.turns SET received_at = now() WHERE message_id = 1")
+    late = write(service, "1", sid="SM8")
+    with psycopg.connect(dsn) as conn:
+        conn.execute(
+            "UPDATE whatsapp_logs.turns SET received_at = now() - interval '2 minutes' WHERE message_id = %s", (late,)
+        )
+        conn.execute("UPDATE whatsapp_logs.conversations SET last_inbound_id = 1")
+    work()
+    assert turns(dsn)[-1] == (late, "too_old")
+    assert (len(said(service)), office.given_out) == (before, [])
+    assert conversation(service).handed_over_reason == "too_old"
+
+
 def test_customers_who_wait_too_long_are_an_alarm(service: WhatsAppService, dsn: str, work: Work) -> None:
     write(service, "person", sid="SM1")
     work()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 import pytest
 
-from tests.bot.office import ASHA
+from tests.bot.office import ASHA, Office
 from tests.twilio.receiver import Receiver
 from whatsapp_logs import Config, WhatsAppService
 from whatsapp_logs.conversation import SentFile
 from whatsapp_logs.errors import ProviderAway, Refused
 from whatsapp_logs.file_types import sniff
+from whatsapp_logs.filters import MessageFilter
 from whatsapp_logs.message import Inbound, MediaFile
 from whatsapp_logs.store import sent_files
 from whatsapp_logs.twilio import files
@@ -245,3 +246,66 @@ def test_a_file_that_comes_after_its_message_was_erased_is_not_kept(
 )
 def test_a_file_is_what_it_begins_with(content: bytes, kind: str) -> None:
     assert sniff(content)[0] == kind
+
+
+def restored(service: WhatsAppService, simulator: Simulator, *, hours: int = 26) -> int:
+    """Reconcile the day on which a customer wrote while nobody could hear them; the message's id in the log."""
+    at = datetime.now(UTC) - timedelta(hours=hours)
+    for one in simulator.messages():
+        simulator.ledger.change(one.sid, created_at=at.timestamp(), sent_at=at.timestamp())
+    run = service.reconcile_day(at.date(), started_by="test")
+    service.run_reconciliation(run.id)
+    return service.page(MessageFilter(direction="inbound")).messages[0].id
+
+
+def test_files_of_a_message_whose_webhook_was_lost_come_later(
+    service: WhatsAppService, simulator: Simulator, work: Work
+) -> None:
+    """Also with protection on, and while Twilio is away at first; the message waits for a person, and nobody answers it."""
+    simulator.settings.media_auth = True
+    sent = [File("image/png", PNG), File("application/pdf", b"%PDF-1.4 x")]
+    simulator.receive(f"whatsapp:{ASHA}", Writing(body="My car", files=sent))
+    id_ = restored(service, simulator)
+    assert [one.state for one in kept(service, id_)] == ["waiting", "waiting"], "shown as on their way"
+    simulator.go_away()
+    work()
+    assert all(one.problem and one.state == "waiting" for one in kept(service, id_))
+    simulator.come_back()
+    for place in range(2):
+        service.desk.fetch_again(id_, place)
+    work()
+    found = kept(service, id_)
+    assert [(one.state, one.content_type) for one in found] == [("stored", "image/png"), ("stored", "application/pdf")]
+    assert [service.desk.file(id_, n).content for n in range(2)] == [one.content for one in sent]
+    (held,) = service.desk.listed().waiting
+    assert held.handed_over_reason == "too_old"
+    assert len(service.desk.chat(held.id).messages) == 1, "no answer that makes no sense any more"
+    restored(service, simulator)
+    work()
+    assert len(kept(service, id_)) == 2, "found twice, kept once"
+
+
+def test_a_restored_file_that_is_gone_at_twilio_is_said_so(
+    service: WhatsAppService, simulator: Simulator, work: Work
+) -> None:
+    sid = simulator.receive(f"whatsapp:{ASHA}", Writing(body="x", files=[File("image/png", PNG)]))
+    id_ = restored(service, simulator)
+    for one in simulator.ledger.media_of(sid):
+        simulator.ledger.delete_media(one.sid)
+    work()
+    (file,) = kept(service, id_)
+    assert file.state == "failed"
+    assert "not at Twilio any more" in (file.problem or "")
+
+
+def test_a_restored_file_that_is_too_large_is_not_kept(
+    service: WhatsAppService, simulator: Simulator, office: Office, dsn: str
+) -> None:
+    small = WhatsAppService(replace(service.config, max_media_bytes=100), records=office)
+    simulator.receive(f"whatsapp:{ASHA}", Writing(body="x", files=[File("image/png", PNG + b"x" * 200)]))
+    id_ = restored(small, simulator)
+    small.desk.fetch_file(id_, 0)
+    (file,) = kept(small, id_)
+    assert (file.state, file.media_id) == ("failed", None)
+    assert "larger than" in (file.problem or "")
+    small.close()

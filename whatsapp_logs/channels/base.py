@@ -31,6 +31,9 @@ class Gateway(Protocol):
     def fetch_file(self, url: str, *, max_bytes: int) -> bytes:
         """A file that a customer has sent, from the provider's own address. Raises Refused (never) or ProviderAway (later)."""
 
+    def files_of(self, provider_id: str) -> list[tuple[str, str]]:
+        """Addresses and types of a customer's files, where no webhook told them. Raises UnknownToProvider or ProviderAway."""
+
     def check(self) -> None:
         """Ask something cheap to see that the provider answers and accepts our login. Raises ProviderAway."""
 

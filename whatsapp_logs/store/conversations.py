@@ -105,7 +105,11 @@ def due(conn: Connection[Any], conversation_id: int, *, limit: int) -> list[Turn
     with conn.cursor(row_factory=class_row(Turn)) as cursor:
         return cursor.execute(
             """
-            SELECT t.message_id, t.kind, t.payload, t.replied_sid, t.opt_out_type, t.received_at, m.body
+            SELECT t.message_id, t.kind, t.payload, t.replied_sid, t.opt_out_type, t.received_at, m.body,
+                   EXISTS (SELECT FROM whatsapp_logs.conversations AS c
+                           JOIN whatsapp_logs.turns AS later ON later.message_id = c.last_inbound_id
+                           WHERE c.id = t.conversation_id AND later.done_at IS NOT NULL
+                             AND later.received_at > t.received_at + interval '1 minute') AS is_overtaken
             FROM whatsapp_logs.turns AS t JOIN whatsapp_logs.messages AS m ON m.id = t.message_id
             WHERE t.conversation_id = %(id)s AND t.done_at IS NULL ORDER BY t.message_id LIMIT %(limit)s
             """,

@@ -37,6 +37,33 @@ def insert(conn: Connection[Any], message_id: int, found: Sequence[tuple[str, st
     )
 
 
+def insert_unknown(conn: Connection[Any], message_id: int, files: int) -> None:
+    """Note that so many files came with a message, of which nothing else is known yet."""
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.message_media (message_id, place)
+        SELECT %(id)s, place FROM generate_series(0, %(files)s - 1) AS place ON CONFLICT DO NOTHING
+        """,
+        {"id": message_id, "files": files},
+    )
+
+
+def tell(conn: Connection[Any], message_id: int, found: Sequence[tuple[str, str]]) -> None:
+    """Where files are of which only their number was known, as (address, claimed type)."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.message_media AS m SET url = f.url, claimed_type = left(f.claimed_type, 100)
+        FROM unnest(%(urls)s::text[], %(types)s::text[]) WITH ORDINALITY AS f (url, claimed_type, place)
+        WHERE m.message_id = %(id)s AND m.place = f.place - 1 AND m.url IS NULL AND m.state = 'waiting'
+        """,
+        {
+            "id": message_id,
+            "urls": [storable(url) for url, _ in found],
+            "types": [storable(kind) for _, kind in found],
+        },
+    )
+
+
 def of_messages(conn: Connection[Any], ids: Sequence[int]) -> list[SentFile]:
     """The files of these messages, in their order."""
     return _rows(conn, "WHERE f.message_id = ANY (%(ids)s) ORDER BY f.message_id, f.place", {"ids": list(ids)})

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from whatsapp_logs import phone
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import InvalidInput, NotAllowed
-from whatsapp_logs.message import Inbound, StatusReport
+from whatsapp_logs.message import MOST_FILES, Inbound, StatusReport
 from whatsapp_logs.twilio.signature import Form, Secrets, is_signed
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_WORD = 100  # of what is indexed; the payload keeps the whole form
 _MAX_PARAMETERS = 500  # Twilio sends about 15, an advertisement's reply about 40
 _MAX_ID = 2**63 - 1
-_MAX_MEDIA = 10
 # The answer to a customer's message asks Twilio for no reply, because replies go out as messages of the log.
 NO_REPLY = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
@@ -84,7 +83,7 @@ def inbound(form: Form) -> Inbound:
         profile_name=form.first("ProfileName") or None,
         media=tuple(
             (form.first(f"MediaUrl{n}"), form.first(f"MediaContentType{n}"))
-            for n in range(_MAX_MEDIA)
+            for n in range(MOST_FILES)
             if form.first(f"MediaUrl{n}")
         ),
         payload=payload(form),

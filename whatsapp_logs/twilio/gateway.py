@@ -21,7 +21,7 @@ from urllib3.exceptions import NewConnectionError
 
 from whatsapp_logs.config import Config
 from whatsapp_logs.errors import NotSent, ProviderAway, Refused, Unconfirmed, UnknownToProvider
-from whatsapp_logs.message import Outgoing, ProviderMessage, StatusReport
+from whatsapp_logs.message import MOST_FILES, Outgoing, ProviderMessage, StatusReport
 from whatsapp_logs.twilio import files
 
 _PREFIX = "whatsapp:"
@@ -93,6 +93,19 @@ class TwilioGateway:
     def fetch_file(self, url: str, *, max_bytes: int) -> bytes:
         """A customer's file from the address that the webhook told; see `files.fetch`."""
         return files.fetch(self._config, url, max_bytes=max_bytes)
+
+    def files_of(self, provider_id: str) -> list[tuple[str, str]]:
+        """The addresses and types of a message's files, as its webhook would have told them, in Twilio's order."""
+        account = self._config.twilio_account_sid
+        below = f"{self._config.twilio_api_base_url}/2010-04-01/Accounts/{account}/Messages/{provider_id}/Media"
+        with asking():
+            try:
+                found = self._client().messages(provider_id).media.list(limit=MOST_FILES)
+            except (TwilioRestException, TwilioServiceException) as error:
+                if int(error.status) in _NO_SUCH_MESSAGE:
+                    raise UnknownToProvider("Twilio has no message of this SID.", code=str(error.code)) from error
+                raise
+            return [(f"{below}/{one.sid}", str(one.content_type or "")) for one in found]
 
     def check(self) -> None:
         """List one message: proves address, login and account."""
@@ -212,6 +225,7 @@ def _listed(instance: MessageInstance) -> ProviderMessage:
         sender=_bare(instance.from_) or None,
         body=instance.body or None,
         created_at=_utc(instance.date_created),
+        files=_count(instance.num_media) or 0,
     )
 
 
