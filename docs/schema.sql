@@ -72,6 +72,14 @@ CREATE TABLE whatsapp_logs.addresses (
 CREATE INDEX addresses_grams ON whatsapp_logs.addresses USING gin (grams);
     -- Which numbers contain these digits?
 
+CREATE TABLE whatsapp_logs.answering_now (
+    conversation_id bigint NOT NULL,
+    person text NOT NULL,
+    written_at timestamp with time zone NOT NULL,
+    CONSTRAINT answering_now_pkey PRIMARY KEY (conversation_id, person),
+    CONSTRAINT answering_now_conversation_id_fkey FOREIGN KEY (conversation_id) REFERENCES whatsapp_logs.conversations(id)
+) WITH (fillfactor=70);
+
 CREATE TABLE whatsapp_logs.api_tokens (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
     name text NOT NULL,
@@ -109,12 +117,16 @@ CREATE TABLE whatsapp_logs.campaign_recipients (
 ) WITH (fillfactor=80);
 CREATE INDEX campaign_recipients_address ON whatsapp_logs.campaign_recipients USING btree (address) WHERE (address IS NOT NULL);
     -- Where does a number that is to be erased stand?
+CREATE INDEX campaign_recipients_client ON whatsapp_logs.campaign_recipients USING btree (client_id) WHERE (client_id IS NOT NULL);
+    -- Where does a client who is to be erased stand?
 CREATE INDEX campaign_recipients_due ON whatsapp_logs.campaign_recipients USING btree (campaign_id, due_at, "position") WHERE (due_at IS NOT NULL);
     -- The next messages to hand over.
 CREATE INDEX campaign_recipients_message ON whatsapp_logs.campaign_recipients USING btree (message_id) WHERE (message_id IS NOT NULL);
     -- The row that a message came from.
 CREATE INDEX campaign_recipients_problem ON whatsapp_logs.campaign_recipients USING btree (campaign_id, upload, "position") WHERE (problem IS NOT NULL);
     -- The rows that are left out.
+CREATE INDEX campaign_recipients_unread ON whatsapp_logs.campaign_recipients USING btree (campaign_id, upload, "position") WHERE ((address IS NULL) AND (client_id IS NULL) AND (cells <> '[]'::jsonb));
+    -- Rows whose number nobody has read yet, or could: they are searched digit by digit.
 
 CREATE TABLE whatsapp_logs.campaigns (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -145,6 +157,8 @@ CREATE TABLE whatsapp_logs.campaigns (
     queued_up_to integer DEFAULT 0 NOT NULL,
     stopped_by text,
     ended_at timestamp with time zone,
+    check_asked_at timestamp with time zone,
+    checked_up_to integer DEFAULT 0 NOT NULL,
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
     CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'canceled'::text]))),
     CONSTRAINT campaigns_retry_of_fkey FOREIGN KEY (retry_of) REFERENCES whatsapp_logs.campaigns(id),
@@ -263,6 +277,7 @@ CREATE TABLE whatsapp_logs.erasures (
     person text NOT NULL,
     erased integer NOT NULL,
     held integer NOT NULL,
+    campaign_rows integer DEFAULT 0 NOT NULL,
     CONSTRAINT erasures_pkey PRIMARY KEY (id),
     CONSTRAINT erasures_kind_check CHECK ((kind = ANY (ARRAY['retention'::text, 'request'::text])))
 );
@@ -274,6 +289,19 @@ CREATE TABLE whatsapp_logs.granted_roles (
     granted_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT granted_roles_pkey PRIMARY KEY (role)
 );
+
+CREATE TABLE whatsapp_logs.interactive_contents (
+    name text NOT NULL,
+    content jsonb NOT NULL,
+    content_sid text,
+    wanted_at timestamp with time zone DEFAULT now() NOT NULL,
+    tried_at timestamp with time zone,
+    problem text,
+    CONSTRAINT interactive_contents_pkey PRIMARY KEY (name),
+    CONSTRAINT interactive_contents_content_sid_key UNIQUE (content_sid)
+);
+CREATE INDEX interactive_contents_wanted ON whatsapp_logs.interactive_contents USING btree (name) WHERE (content_sid IS NULL);
+    -- Which shapes are to be made?
 
 CREATE TABLE whatsapp_logs.legal_holds (
     id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
@@ -409,6 +437,8 @@ CREATE INDEX messages_sent_to ON whatsapp_logs.messages USING btree (recipient, 
     -- A page of some numbers' messages, from this index alone; a number's last message.
 CREATE INDEX messages_template_version ON whatsapp_logs.messages USING btree (template_version_id, created_at DESC) WHERE (template_version_id IS NOT NULL);
     -- How often was this template used lately, and when last?
+CREATE INDEX messages_timed_to ON whatsapp_logs.messages USING btree (recipient, send_at) WHERE ((send_at IS NOT NULL) AND (direction = 'outbound'::text));
+    -- What is due to a number, or left, within a day, however long ago it was asked for.
 CREATE INDEX messages_type ON whatsapp_logs.messages USING btree (message_type, created_at DESC, id DESC);
     -- A page of a type that is rare: walking the time index would look at all others.
 CREATE TRIGGER erase_files AFTER UPDATE OF erased_at ON whatsapp_logs.messages FOR EACH ROW WHEN (((old.erased_at IS NULL) AND (new.erased_at IS NOT NULL) AND (new.direction = 'inbound'::text))) EXECUTE FUNCTION whatsapp_logs.erase_files_of_message();
@@ -547,6 +577,7 @@ CREATE TABLE whatsapp_logs.senders (
     resume_at timestamp with time zone,
     reason text,
     failures integer DEFAULT 0 NOT NULL,
+    free_at timestamp with time zone,
     CONSTRAINT senders_pkey PRIMARY KEY (our_number)
 );
 
@@ -763,6 +794,33 @@ CREATE TRIGGER insert_old_row INSTEAD OF INSERT ON public.whatsapp_logs FOR EACH
 CREATE TRIGGER keep_old_row INSTEAD OF DELETE ON public.whatsapp_logs FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.keep_old_row();
 CREATE TRIGGER update_old_row INSTEAD OF UPDATE ON public.whatsapp_logs FOR EACH ROW EXECUTE FUNCTION whatsapp_logs.update_old_row();
 
+CREATE OR REPLACE FUNCTION whatsapp_logs.campaign_rows_of(client text, numbers text[])
+ RETURNS TABLE(campaign_id bigint, upload integer, "position" integer, may_go boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH found AS (
+        SELECT r.campaign_id, r.upload, r.position FROM whatsapp_logs.campaign_recipients AS r
+        WHERE r.client_id = client
+        UNION
+        SELECT r.campaign_id, r.upload, r.position FROM whatsapp_logs.campaign_recipients AS r
+        WHERE r.address = ANY (numbers) AND r.client_id IS NULL
+        UNION
+        SELECT r.campaign_id, r.upload, r.position
+        FROM whatsapp_logs.campaign_recipients AS r CROSS JOIN LATERAL jsonb_array_elements_text(r.cells) AS cell
+        WHERE r.address IS NULL AND r.client_id IS NULL AND r.cells <> '[]'
+          AND right(regexp_replace(cell, '[^0-9]', '', 'g'), 9) IN (
+              SELECT right(regexp_replace(number, '[^0-9]', '', 'g'), 9) FROM unnest(numbers) AS number
+              WHERE length(regexp_replace(number, '[^0-9]', '', 'g')) >= 9)
+    )
+    SELECT f.campaign_id, f.upload, f.position,
+           r.due_at IS NULL AND coalesce(m.status NOT IN ('scheduled', 'queued', 'sending'), true)
+               AND NOT whatsapp_logs.is_held(client, NULL) AND NOT whatsapp_logs.is_held(r.client_id, r.policy_id)
+    FROM found AS f JOIN whatsapp_logs.campaign_recipients AS r USING (campaign_id, upload, position)
+    LEFT JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+$function$;
+
 CREATE OR REPLACE FUNCTION whatsapp_logs.digits(address text)
  RETURNS text
  LANGUAGE sql
@@ -831,6 +889,29 @@ BEGIN
     WHERE r.address = ANY (addresses) AND r.due_at IS NULL
       AND NOT EXISTS (SELECT FROM whatsapp_logs.campaigns AS c WHERE c.id = r.campaign_id AND c.upload = r.upload AND r.message_id IS NULL
                       AND r.problem IS NULL AND c.state IN ('waiting', 'running', 'paused'));
+    GET DIAGNOSTICS erased = ROW_COUNT;
+    RETURN erased;
+END $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.erase_campaign_rows_of(client text, numbers text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    erased integer;
+BEGIN
+    -- The runner holds a campaign while it makes messages of its rows: whoever is first, the other sees what was done.
+    PERFORM FROM whatsapp_logs.campaigns AS c
+    WHERE c.id IN (SELECT f.campaign_id FROM whatsapp_logs.campaign_rows_of(client, numbers) AS f)
+    ORDER BY c.id FOR NO KEY UPDATE;
+    UPDATE whatsapp_logs.campaign_recipients AS r
+    SET cells = '[]', address = 'erased', client_id = NULL, policy_id = NULL, variables = NULL,
+        problem = CASE WHEN r.message_id IS NULL THEN coalesce(r.problem, 'erased') ELSE r.problem END,
+        reason = CASE WHEN r.message_id IS NULL OR r.problem IS NOT NULL THEN 'Erased.' END
+    FROM whatsapp_logs.campaign_rows_of(client, numbers) AS f
+    WHERE f.may_go AND r.campaign_id = f.campaign_id AND r.upload = f.upload AND r.position = f.position;
     GET DIAGNOSTICS erased = ROW_COUNT;
     RETURN erased;
 END $function$;

@@ -50,6 +50,15 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
         except ProviderError as error:
             log.warning("unconfirmed messages are looked up later: %s", error)
 
+    _add_what_campaigns_need(app, service)
+    _add_what_customers_wait_for(app, service)
+    _add_what_the_clock_starts(app, service)
+    housekeeping.register(app, service)
+    _add_what_the_portal_wants(app, service)
+    return app
+
+
+def _add_what_campaigns_need(app: procrastinate.App, service: WhatsAppService) -> None:
     @app.task(name=campaigns.CHECK, retry=procrastinate.RetryStrategy(max_attempts=5, exponential_wait=2))
     def check_campaign(campaign_id: int, asked_at: str) -> None:
         service.run_check(campaign_id, asked_at=datetime.fromisoformat(asked_at))
@@ -62,6 +71,8 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
     def run_campaigns() -> None:
         service.run_campaigns()
 
+
+def _add_what_customers_wait_for(app: procrastinate.App, service: WhatsAppService) -> None:
     # Again and again: a customer waits, and whatever made it fail is either mended or handed to a person within the verb.
     @app.task(name="answer", retry=procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2))
     def answer(conversation_id: int) -> None:
@@ -74,11 +85,6 @@ def make_app(service: WhatsAppService) -> procrastinate.App:
     @app.task(name="make_contents", lock="make_contents")
     def make_contents() -> None:
         service.make_contents()
-
-    _add_what_the_clock_starts(app, service)
-    housekeeping.register(app, service)
-    _add_what_the_portal_wants(app, service)
-    return app
 
 
 def _add_what_the_portal_wants(app: procrastinate.App, service: WhatsAppService) -> None:
