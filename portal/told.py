@@ -54,9 +54,11 @@ _NOTED = {
     "in_time": f"{_DAYS} AND d.told_on <= d.due_on - {IN_TIME_DAYS}",
     "late": f"{_DAYS} AND d.told_on > d.due_on - {IN_TIME_DAYS}",
 }
-_PLACES = (
-    "(SELECT d.policy_id, d.due_on FROM renewal_dues AS d WHERE {where} ORDER BY d.due_on, d.policy_id LIMIT {limit})"
-)
+# The places first, from the index alone: of an answer that is rare all due dates of the days are looked at.
+_NOTED_DUES = """
+    SELECT whole.* FROM renewal_dues AS whole JOIN (
+        SELECT d.policy_id, d.due_on FROM renewal_dues AS d WHERE {where} ORDER BY d.due_on, d.policy_id LIMIT {limit}
+    ) AS place USING (policy_id, due_on)"""
 _AFTER = "(d.due_on, d.policy_id) > (%(after_due)s, %(after_policy)s)"
 _UNTIL = "(d.due_on, d.policy_id) <= (%(until_due)s, %(until_policy)s)"
 
@@ -120,41 +122,41 @@ def count(conn: Connection[Any], wanted: Range, *, today: date) -> tuple[dict[st
     Whoever is noted to know is counted from an index; the log is asked about the others only.
     """
     given = _parameters(wanted, today)
-    until = telling.bound(conn, _OPEN, given, most=2 * telling.EXAMINED)
+    is_all = telling.bound(conn, _OPEN, given, most=2 * telling.EXAMINED) is None
     rows = conn.execute(
         f"""
         SELECT state, sum(n)::integer FROM (
             SELECT CASE WHEN d.told_on <= d.due_on - {IN_TIME_DAYS} THEN 'in_time' ELSE 'late' END AS state, count(*) AS n
             FROM renewal_dues AS d WHERE {_DAYS} AND d.told_on IS NOT NULL GROUP BY 1
             UNION ALL
-            SELECT state, count(*) FROM ({_dues(f"{_OPEN} AND {_UNTIL}" if until else _OPEN)}) AS open GROUP BY state
+            SELECT state, count(*) FROM ({_dues(telling.some(_OPEN, 2 * telling.EXAMINED))}) AS open GROUP BY state
         ) AS all_of_them GROUP BY state
         """.encode(),  # noqa: S608 - words of ours
-        given | (until.parameters("until") if until else {}),
+        given,
     )
     found: dict[str, int] = dict(rows.fetchall())
-    return {name: found[name] for name in STATES if name in found}, until is None
+    return {name: found[name] for name in STATES if name in found}, is_all
 
 
 def listed(
     conn: Connection[Any], wanted: Range, *, today: date, state: str, after: Place | None, limit: int
 ) -> tuple[list[Due], Place | None]:
     """The due dates of the report, soonest first, and where to look on: after the last one, or after the last that was examined."""
-    given = _parameters(wanted, today) | {"state": state, "limit": limit + 1}
+    given = _parameters(wanted, today) | {"state": state}
     given |= after.parameters("after") if after else {}
     onwards = f" AND {_AFTER}" if after else ""
     until = telling.bound(conn, _OPEN + onwards, given, most=telling.EXAMINED) if state else None
     if until:
         given |= until.parameters("until")
         onwards += f" AND {_UNTIL}"
-    places = _PLACES.format(where=_NOTED.get(state, "false") + onwards, limit="%(limit)s")
+    dues = f"({_NOTED_DUES.format(where=_NOTED.get(state, 'false') + onwards, limit=limit + 1)})"
     if state:
-        places += f" UNION {_PLACES.format(where=_OPEN + onwards, limit='ALL')}"
+        dues += f" UNION ({telling.some(_OPEN + onwards, telling.EXAMINED)})"
     with conn.cursor(row_factory=class_row(Due)) as cursor:
         found = cursor.execute(
             f"""
-            SELECT * FROM ({_dues(f"(d.policy_id, d.due_on) IN ({places})")}) AS dues
-            {"WHERE state = %(state)s" if state else ""} ORDER BY due_on, policy_id LIMIT %(limit)s
+            SELECT * FROM ({_dues(dues)}) AS dues
+            {"WHERE state = %(state)s" if state else ""} ORDER BY due_on, policy_id LIMIT {limit + 1}
             """.encode(),  # noqa: S608 - words of ours
             given,
         ).fetchall()
@@ -166,17 +168,18 @@ def listed(
 def all_of_them(conn: Connection[Any], wanted: Range, *, today: date, state: str) -> list[Due]:
     """The whole report, or the whole of one answer, for a file."""
     condition = "WHERE state = %(state)s" if state else ""
+    dues = _dues(f"SELECT * FROM renewal_dues AS d WHERE {_DAYS}")  # noqa: S608 - words of ours
     with conn.cursor(row_factory=class_row(Due)) as cursor:
         return cursor.execute(
-            f"SELECT * FROM ({_dues(_DAYS)}) AS dues {condition} ORDER BY due_on, policy_id".encode(),  # noqa: S608 - words of ours
+            f"SELECT * FROM ({dues}) AS dues {condition} ORDER BY due_on, policy_id".encode(),  # noqa: S608 - words of ours
             _parameters(wanted, today) | {"state": state},
         ).fetchall()
 
 
-def _dues(where: str) -> str:
+def _dues(source: str) -> str:
     return f"""
         SELECT {telling.COLUMNS}, {_STATE} AS state
-        FROM (SELECT * FROM renewal_dues AS d WHERE {where}) AS d {telling.JOINED}"""  # noqa: S608 - words of ours
+        FROM ({source}) AS d {telling.JOINED}"""  # noqa: S608 - words of ours
 
 
 def told_at(due: Due) -> datetime | None:

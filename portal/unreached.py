@@ -187,7 +187,7 @@ def _cases(where: str, *, until: Place | None = None) -> str:
     """The due dates of these conditions that still are their policies', with their state; up to the bound."""
     return f"""
         SELECT {telling.COLUMNS}, {_STATE} AS state
-        FROM (SELECT * FROM renewal_dues AS d WHERE {where}{f" AND {_UNTIL}" if until else ""}) AS d {telling.JOINED}
+        FROM ({telling.some(where + (f" AND {_UNTIL}" if until else ""), telling.EXAMINED)}) AS d {telling.JOINED}
         WHERE p.status = 'active' AND p.ends_on = d.due_on"""  # noqa: S608 - words of ours
 
 

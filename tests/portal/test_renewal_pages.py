@@ -683,3 +683,41 @@ def test_a_long_list_of_due_policies_goes_on_page_by_page_to_its_end(bureau: Bur
 @pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
 def test_the_first_and_the_last_day_that_a_date_can_be_are_days(bureau: Bureau, person, day: str) -> None:
     assert person("arjun.agent").get(f"/renewals/told/?from={day}&to={day}").status_code == 200
+
+
+@pytest.mark.slow
+def test_the_queue_reads_as_many_rows_in_a_large_office_as_in_a_small_one(bureau: Bureau) -> None:
+    """Once its holders have read their reminders, a due date costs nothing; policies are looked up, not read through."""
+
+    def read_rows() -> int:
+        with psycopg.connect(bureau.dsn) as conn:
+            conn.execute("ANALYZE")
+            unreached.count(conn, bureau.today)
+            unreached.listed(conn, bureau.today, reason="failed", whose="", me="x", after=None, limit=25)
+            row = conn.execute(
+                """
+                SELECT sum(pg_stat_get_xact_tuples_returned(c.oid))::integer FROM pg_class AS c
+                WHERE c.relname IN ('policies', 'clients', 'renewal_dues', 'messages') AND c.relkind = 'r'
+                """
+            ).fetchone()
+        assert row
+        return int(row[0])
+
+    for n in range(30):
+        bureau.policy(1 + n % 5, f"Client {n}")
+    small = read_rows()
+    bureau.do(
+        """
+        INSERT INTO policies (client_id, policy_number, product, insurer, insured, sum_insured, excess, premium, currency,
+                              starts_on, ends_on, status)
+        SELECT 1, 'BIG-' || n, 'home', 'Beacon', 'A house', 1, 1, 100, 'GBP', CURRENT_DATE - 300, CURRENT_DATE + mod(n, 30), 'active'
+        FROM generate_series(1, 20000) AS n
+        """
+    )
+    bureau.do(
+        """
+        INSERT INTO renewal_dues (policy_id, due_on, told_on, is_read)
+        SELECT policy_id, ends_on, CURRENT_DATE, true FROM policies WHERE starts_with(policy_number, 'BIG-')
+        """
+    )
+    assert read_rows() <= small + 100

@@ -166,6 +166,7 @@ def values(target: Target, messages: list[int]) -> dict[str, list[object]]:
             "place": [0],
             "user_id": ids("SELECT user_id FROM people ORDER BY user_id"),
             "template_id": ids("SELECT id FROM whatsapp_logs.templates ORDER BY id"),
+            "rule_id": ids("SELECT rule_id FROM renewal_rules ORDER BY rule_id"),
             "filename": ["portal.css", "whatsapp_logs.js", "icon.svg"],
         }
 
