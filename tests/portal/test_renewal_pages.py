@@ -710,7 +710,8 @@ def test_the_queue_reads_as_many_rows_in_a_large_office_as_in_a_small_one(bureau
         """
         INSERT INTO policies (client_id, policy_number, product, insurer, insured, sum_insured, excess, premium, currency,
                               starts_on, ends_on, status)
-        SELECT 1, 'BIG-' || n, 'home', 'Beacon', 'A house', 1, 1, 100, 'GBP', CURRENT_DATE - 300, CURRENT_DATE + mod(n, 30), 'active'
+        SELECT 1, 'BIG-' || n, 'home', 'Beacon', 'A house', 1, 1, 100, 'GBP', CURRENT_DATE - 300,
+               CURRENT_DATE + mod(n, 30), 'active'
         FROM generate_series(1, 20000) AS n
         """
     )
