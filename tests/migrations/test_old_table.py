@@ -259,12 +259,13 @@ def test_the_totals_count_the_imported_rows(old: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_rows_take_seconds(old: str) -> None:
-    _fill(old, 100_000)
+def test_thirty_thousand_rows_take_seconds(old: str) -> None:
     started = time.monotonic()
+    _fill(old, 30_000)
+    filled_s, started = time.monotonic() - started, time.monotonic()
     migrate.apply(old)
-    assert time.monotonic() - started < 30
-    assert rows(old, "SELECT count(*) AS n FROM whatsapp_logs") == [{"n": 100_000}]
+    assert time.monotonic() - started < max(10, 20 * filled_s)  # seconds, on a machine that writes them in one or two
+    assert rows(old, "SELECT count(*) AS n FROM whatsapp_logs") == [{"n": 30_000}]
 
 
 def _fill(dsn: str, count: int) -> None:

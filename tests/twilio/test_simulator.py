@@ -79,7 +79,7 @@ class TestHappyPath:
     def test_the_price_comes_after_the_receipt_and_is_a_negative_string(self, twilio, client):
         created = remind(client)
         twilio.wait_for(created.sid, "read")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while (fetched := client.messages(created.sid).fetch()).price is None and time.monotonic() < deadline:
             time.sleep(0.005)
         assert (fetched.price, fetched.price_unit) == ("-0.00500", "USD")
