@@ -130,7 +130,7 @@ def test_fault_22_a_session_still_needs_its_csrf_token_beside_a_made_up_header(a
 
 
 def test_a_program_that_calls_too_often_is_told_when_to_come_back(app, service, program):
-    app.extensions["whatsapp_logs"].calls_of_tokens = Limit(3)
+    app.extensions["whatsapp_logs"].calls_of_tokens = Limit(3, clock=lambda: 0.0)
     one, other = make(service), make(service)
     answers = [program.get("/api/whatsapp/stats", headers=one) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
@@ -141,7 +141,7 @@ def test_a_program_that_calls_too_often_is_told_when_to_come_back(app, service, 
 @pytest.mark.parametrize("path", ["/whatsapp_logs", "/api/whatsapp/messages"])
 def test_a_person_who_asks_too_often_is_told_in_words_when_to_come_back(app, signed_in: SignIn, path: str):
     agent, viewer = signed_in("agent"), signed_in("viewer")
-    app.extensions["whatsapp_logs"].people = PeopleLimits(3, 3)
+    app.extensions["whatsapp_logs"].people = PeopleLimits(3, 3, clock=lambda: 0.0)
     answers = [agent.get(path) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert int(answers[-1].headers["Retry-After"]) > 0
@@ -151,7 +151,7 @@ def test_a_person_who_asks_too_often_is_told_in_words_when_to_come_back(app, sig
 
 def test_a_change_too_many_is_not_done_and_looking_goes_on(app, signed_in: SignIn):
     admin = signed_in("administrator")
-    app.extensions["whatsapp_logs"].people = PeopleLimits(100, 1)
+    app.extensions["whatsapp_logs"].people = PeopleLimits(100, 1, clock=lambda: 0.0)
     assert admin.post("/api/whatsapp/refresh_all_statuses").status_code in (200, 202)
     refused = admin.post("/api/whatsapp/refresh_all_statuses")
     assert refused.status_code == 429

@@ -52,8 +52,10 @@ class Limit:
 class PeopleLimits:
     """How much one signed-in person may ask and change in a minute, wherever they are signed in: far more than anybody's hands."""
 
-    def __init__(self, calls_per_minute: int, changes_per_minute: int) -> None:
-        self._calls, self._changes = Limit(calls_per_minute), Limit(changes_per_minute)
+    def __init__(
+        self, calls_per_minute: int, changes_per_minute: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._calls, self._changes = Limit(calls_per_minute, clock=clock), Limit(changes_per_minute, clock=clock)
         self._calls_per_minute, self._changes_per_minute = calls_per_minute, changes_per_minute
 
     def count(self, person: Hashable, *, is_change: bool) -> None:
