@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from psycopg import Connection
 
 from whatsapp_logs import answering, collecting, gate, send
 from whatsapp_logs.bot import Memory
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.config import Config
 from whatsapp_logs.conversation import Conversation, SentFile
-from whatsapp_logs.errors import InvalidInput, MessageNotFound
+from whatsapp_logs.errors import AlreadyAnswered, InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.message import Draft, MediaFile, Message, Path, Status
 from whatsapp_logs.records import Records, load
@@ -21,6 +23,7 @@ from whatsapp_logs.store import consent_events, contacts, conversations, media, 
 from whatsapp_logs.store.pool import Database
 
 WAITING_SHOWN = 100
+_WRITES_FOR = timedelta(seconds=12)  # since the last sign; a page gives one every five seconds
 T = TypeVar("T")
 
 
@@ -35,6 +38,12 @@ class Chat:
     window_until: datetime | None
     is_with_staff: bool
     has_opted_out: bool
+    writing: tuple[str, ...]  # who is writing an answer just now
+
+    @property
+    def seen(self) -> int:
+        """The last message that is shown; 0 where there is none."""
+        return max((one.id for one in self.messages), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +141,7 @@ class Desk:
                 window_until=gate.window_until(last, now=now),
                 is_with_staff=answering.is_with_staff(held, self._config, now=now),
                 has_opted_out=consent_events.has_opted_out(conn, held.address),
+                writing=tuple(conversations.writing(conn, conversation_id, since=now - _WRITES_FOR)),
             )
 
     def file(self, message_id: int, place: int) -> MediaFile:
@@ -143,10 +153,11 @@ class Desk:
 
     # --- staff ---
 
-    def reply(self, conversation_id: int, draft: Draft) -> gate.Verdict | Message:
+    def reply(self, conversation_id: int, draft: Draft, *, seen: int | None = None) -> gate.Verdict | Message:
         """Send a member of staff's answer, who has the conversation from then on; the gate's verdict where it refuses, and no row.
 
-        Asked twice with one request_key, the first one's message. Raises MessageNotFound.
+        Asked twice with one request_key, the first one's message. `seen` is the last message that they have read: raises
+        AlreadyAnswered when a colleague has answered since, and the customer has written nothing more. Raises MessageNotFound.
         """
         now = datetime.now(UTC)
         with self._database.transaction() as conn:
@@ -157,6 +168,8 @@ class Desk:
             known = messages.by_request_key(conn, draft.request_key) if draft.request_key else None
             if known is not None:
                 return known
+            if seen is not None:
+                _check_unanswered(conn, held, draft, seen=seen, now=now)
             (verdict,) = gate.examine(conn, [draft], config=self._config, now=now)
             if verdict.refusal is not None:
                 return verdict
@@ -164,7 +177,14 @@ class Desk:
             if message.status is not Status.FAILED:
                 person = draft.created_by or "staff"
                 conversations.take(conn, conversation_id, person=person, now=now, is_answered=True)
+                conversations.stop_writing(conn, conversation_id, person=person)
             return message
+
+    def write_on(self, conversation_id: int, *, person: str) -> None:
+        """This person is writing an answer: their colleagues see it. Raises MessageNotFound."""
+        with self._database.transaction() as conn:
+            _found(conversations.get(conn, conversation_id))
+            conversations.write_on(conn, conversation_id, person=person, now=datetime.now(UTC))
 
     def take(self, conversation_id: int, *, person: str) -> None:
         """This member of staff answers from now on; the bot is silent."""
@@ -185,6 +205,16 @@ class Desk:
         with self._database.transaction() as conn:
             if not collecting.ask_again(conn, message_id, place):
                 raise InvalidInput("file", "This file is here already, or was never sent.")
+
+
+def _check_unanswered(conn: Connection[Any], held: Conversation, draft: Draft, *, seen: int, now: datetime) -> None:
+    theirs = conversations.last_answer(conn, held.address)
+    if theirs is None or theirs.id <= seen or theirs.created_by == draft.created_by:
+        return
+    ago = max(1, int((now - theirs.created_at).total_seconds()))
+    when = f"{ago} s" if ago < 60 else f"{ago // 60} min" if ago < 3600 else f"{ago // 3600} h"
+    text = f"{theirs.created_by or 'A colleague'} answered {when} ago, and the customer has not written since. Read it: it stands"
+    raise AlreadyAnswered(f"{text} above. What you wrote is still here; send it if it is needed all the same.")
 
 
 def _found(value: T | None, text: str = "There is no such conversation.") -> T:

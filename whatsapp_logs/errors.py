@@ -40,6 +40,10 @@ class NotAllowed(WhatsAppLogsError):
     """The person is known, but has not been given this right."""
 
 
+class AlreadyAnswered(WhatsAppLogsError):
+    """A colleague was quicker; whoever has read their answer may send one more."""
+
+
 class MessageNotFound(WhatsAppLogsError):
     """No message of that id is in the log."""
 

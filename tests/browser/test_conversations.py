@@ -38,7 +38,7 @@ def service(config: Config, office: Office, dsn: str) -> Iterator[WhatsAppServic
     """The gate as it is in earnest, and a bot."""
     with psycopg.connect(dsn) as conn:
         add_office(conn, office)
-    strict = replace(config, gate_off=frozenset({"quiet_hours"}), records="tests.bot.office:Office")
+    strict = replace(config, gate_off=frozenset({"quiet_hours"}), records="tests.bot.office:Office", bot_buttons=False)
     service = WhatsAppService(strict, records=office)
     yield service
     service.close()
@@ -194,3 +194,28 @@ def test_the_log_leads_to_the_conversation_by_key_and_click_and_back(
     service.desk.give_back(id_)
     expect(badge).to_have_count(0, timeout=10_000)  # by itself
     assert violations(page) == []
+
+
+def test_two_clerks_see_each_other_and_answer_once(say: Say, visit: Visit, service: WhatsAppService) -> None:
+    say("person")
+    path = f"/whatsapp_logs/conversations/{service.desk.ids_of([ASHA])[ASHA]}"
+    arjun, anna = visit("agent", path), visit("administrator", path)
+    draft = anna.get_by_label("Your answer")
+    draft.press_sequentially("I look it up for you")
+    others = arjun.locator("#wl-talk-others")
+    expect(others).to_contain_text("administrator@office.example.test is writing an answer", timeout=10_000)
+    assert violations(arjun) == []
+    arjun.get_by_label("Your answer").fill("It is on its way.")
+    arjun.get_by_role("button", name="Send").click()
+    expect(arjun.locator(".wl-said-by-us").last).to_contain_text("It is on its way.")
+    expect(anna.locator("#wl-talk-others")).to_contain_text("agent@office.example.test answered", timeout=10_000)
+    expect(draft).to_have_value("I look it up for you"), "what she types stays"
+    anna.get_by_role("button", name="Send").click()
+    expect(anna.get_by_role("alert")).to_contain_text("agent@office.example.test answered")
+    expect(draft).to_have_value("I look it up for you")
+    assert violations(anna) == []
+    expect(anna.locator(".wl-said-by-us").last).to_contain_text("It is on its way.")
+    draft.fill("And I send you a copy.")
+    anna.get_by_role("button", name="Send").click()
+    expect(anna.locator(".wl-said-by-us").last).to_contain_text("And I send you a copy.")
+    expect(arjun.locator(".wl-said-by-us").last).to_contain_text("And I send you a copy.", timeout=10_000)

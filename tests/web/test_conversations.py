@@ -14,7 +14,7 @@ from flask import Flask
 
 from tests.service_fixtures import Person, make_portal
 from tests.web.twilio_calls import Twilio, inbound_form, sid
-from whatsapp_logs import Config, Draft, MediaFile, WhatsAppService
+from whatsapp_logs import Config, Draft, MediaFile, MessageFilter, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter, Act
 from whatsapp_logs.bot_words import REASONS
 from whatsapp_logs.message import Inbound, Path
@@ -457,3 +457,84 @@ def test_how_many_wait_stands_in_the_navigation_and_comes_by_itself(
     service.desk.give_back(id_)
     now._counted_at = float("-inf")
     assert waits(agent.get("/whatsapp_logs").text) == ["1"]
+
+
+# --- two clerks ---
+
+
+def form_of(html: str) -> dict[str, str]:
+    found = dict(re.findall(r'name="(request_key|seen)" value="([^"]*)"', html))
+    assert found.keys() == {"request_key", "seen"}
+    return found
+
+
+def test_a_second_answer_to_the_same_question_is_held_back_once_with_its_words(
+    hear: Hear, signed_in: SignIn, service: WhatsAppService
+) -> None:
+    page = f"{LIST}/{hear()}"
+    arjun, anna = signed_in("agent"), signed_in("administrator")
+    forms = [form_of(one.get(page).text) for one in (arjun, anna)]
+    assert arjun.post(f"{page}/reply", data={"body": "Tomorrow.", **forms[0]}).status_code == 303
+    held_back = anna.post(f"{page}/reply", data={"body": "On Friday, I think.", **forms[1]})
+    assert held_back.status_code == 409
+    assert "agent@office.example.test answered" in held_back.text
+    assert ">On Friday, I think.</textarea>" in held_back.text, "the draft is kept"
+    assert "Tomorrow." in held_back.text, "and beside it what was answered"
+    sent = [one.body for one in service.page(MessageFilter()).messages]
+    assert sent == ["Tomorrow."]
+    again = anna.post(f"{page}/reply", data={"body": "On Friday, I think.", **form_of(held_back.text)})
+    assert again.status_code == 303, "she has read it, and means it"
+    assert len(service.page(MessageFilter()).messages) == 2
+
+
+def test_what_is_no_second_answer_passes(hear: Hear, signed_in: SignIn, service: WhatsAppService) -> None:
+    id_ = hear()
+    page = f"{LIST}/{id_}"
+    arjun, anna = signed_in("agent"), signed_in("administrator")
+    old, own = form_of(anna.get(page).text), form_of(arjun.get(page).text)
+    assert arjun.post(f"{page}/reply", data={"body": "Tomorrow.", **own}).status_code == 303
+    own["request_key"] += "again"
+    assert arjun.post(f"{page}/reply", data={"body": "And bring the papers.", **own}).status_code == 303, "one's own"
+    hear("And what about my house?")
+    assert anna.post(f"{page}/reply", data={"body": "It is fine.", **old}).status_code == 303, "a new question"
+    assert len(service.page(MessageFilter()).messages) == 3
+
+
+def test_a_template_is_an_answer_too(hear: Hear, signed_in: SignIn, dsn: str, service: WhatsAppService) -> None:
+    page = f"{LIST}/{hear()}"
+    arjun, anna = signed_in("agent"), signed_in("administrator")
+    forms = [form_of(one.get(page).text) for one in (arjun, anna)]
+    assert arjun.post(f"{page}/reply", data={"body": "Tomorrow.", **forms[0]}).status_code == 303
+    with psycopg.connect(dsn) as conn:
+        row = conn.execute(
+            """
+            WITH t AS (INSERT INTO whatsapp_logs.templates (name, created_by) VALUES ('notice', 'anna') RETURNING id)
+            INSERT INTO whatsapp_logs.template_versions
+                (template_id, version, content_sid, content_type, body, variables, approval, created_by, checked_at)
+            SELECT id, 1, %s, 'twilio/text', 'Hello.', '[]', 'approved', 'anna', now() FROM t RETURNING id
+            """,
+            (templates.GENERAL_NOTICE,),
+        ).fetchone()
+    assert row
+    held_back = anna.post(f"{page}/template", data={"template": row[0], **forms[1]})
+    assert held_back.status_code == 409
+    assert len(service.page(MessageFilter()).messages) == 1
+
+
+def test_who_is_writing_is_news_for_everybody_else(hear: Hear, signed_in: SignIn, dsn: str) -> None:
+    page = f"{LIST}/{hear()}"
+    arjun, anna = signed_in("agent"), signed_in("administrator")
+    word = seen(anna.get(page).text)
+    assert arjun.post(f"{page}/writing").status_code == 204
+    news = anna.get(f"{page}?seen={word}", headers={"HX-Request": "true"})
+    assert "agent@office.example.test is writing an answer" in plain(news.text)
+    assert "is writing" not in plain(arjun.get(page).text), "not to himself"
+    assert signed_in("viewer").post(f"{page}/writing").status_code == 403
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.answering_now SET written_at = now() - interval '13 seconds'")
+    assert "is writing" not in plain(anna.get(page).text), "he has stopped"
+    arjun.post(f"{page}/writing")
+    arjun.post(f"{page}/reply", data={"body": "Tomorrow.", **form_of(arjun.get(page).text)})
+    told = plain(anna.get(page).text)
+    assert "is writing" not in told
+    assert "agent@office.example.test answered 5 s ago" in told

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from whatsapp_logs.conversation import Conversation, Turn
 from whatsapp_logs.filters import Cursor
-from whatsapp_logs.message import Message
+from whatsapp_logs.message import Message, Path
 from whatsapp_logs.store import messages
 from whatsapp_logs.store.text import storable
 
@@ -165,6 +165,46 @@ def take(conn: Connection[Any], conversation_id: int, *, person: str, now: datet
         """,
         {"id": conversation_id, "person": person, "now": now, "is_answered": is_answered},
     )
+
+
+def write_on(conn: Connection[Any], conversation_id: int, *, person: str, now: datetime) -> None:
+    """This person is writing an answer just now."""
+    conn.execute(
+        """
+        INSERT INTO whatsapp_logs.answering_now AS a (conversation_id, person, written_at)
+        VALUES (%(id)s, %(person)s, %(now)s)
+        ON CONFLICT (conversation_id, person) DO UPDATE SET written_at = EXCLUDED.written_at
+        """,
+        {"id": conversation_id, "person": person, "now": now},
+    )
+
+
+def stop_writing(conn: Connection[Any], conversation_id: int, *, person: str) -> None:
+    """They have sent it."""
+    conn.execute(
+        """
+        UPDATE whatsapp_logs.answering_now SET written_at = '-infinity'
+        WHERE conversation_id = %(id)s AND person = %(person)s
+        """,
+        {"id": conversation_id, "person": person},
+    )
+
+
+def writing(conn: Connection[Any], conversation_id: int, *, since: datetime) -> list[str]:
+    """Who has been writing an answer since then."""
+    rows = conn.execute(
+        """
+        SELECT person FROM whatsapp_logs.answering_now
+        WHERE conversation_id = %(id)s AND written_at >= %(since)s ORDER BY person
+        """,
+        {"id": conversation_id, "since": since},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def last_answer(conn: Connection[Any], address: str) -> Message | None:
+    """What a person of ours has last answered this customer, if nothing has come from them since; the nearest rows of an index."""
+    return next((one for one in chat(conn, address, before=None, limit=1) if one.path == Path.REPLY), None)
 
 
 def give_back(conn: Connection[Any], conversation_id: int, bot: dict[str, Any]) -> None:

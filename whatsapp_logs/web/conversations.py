@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
@@ -17,9 +17,9 @@ from whatsapp_logs.bot_words import REASONS
 from whatsapp_logs.catalogue import Version
 from whatsapp_logs.conversation import Conversation
 from whatsapp_logs.desk import Chat
-from whatsapp_logs.errors import InvalidInput, MessageNotFound
+from whatsapp_logs.errors import AlreadyAnswered, InvalidInput, MessageNotFound
 from whatsapp_logs.filters import Cursor
-from whatsapp_logs.message import Draft, Message, Status
+from whatsapp_logs.message import Draft, Message, Path, Status
 from whatsapp_logs.rights import Right
 from whatsapp_logs.web import asking, current, format, looks, talk_links, words
 from whatsapp_logs.web.access import requires, viewer
@@ -32,6 +32,7 @@ _FILE = "/whatsapp_logs/messages/<int:message_id>/files/<int:place>"
 _MAX_ID, _MAX_PLACE = 2**63 - 1, 99
 _MAX_TEXT = 1600  # WhatsApp's own limit at Twilio (21617)
 _MAX_FIELD = 600
+_ANSWERED_JUST_NOW = timedelta(minutes=5)
 # Drawn by an <img> of ours only: opened by itself, every file of a customer is a download.
 _PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
@@ -41,6 +42,7 @@ def register(blueprint: Blueprint) -> None:
     blueprint.add_url_rule(_ROOT, "conversations", conversations)
     blueprint.add_url_rule(_ONE, "conversation", conversation)
     blueprint.add_url_rule(f"{_ONE}/reply", "reply", reply, methods=["POST"])
+    blueprint.add_url_rule(f"{_ONE}/writing", "writing", writing, methods=["POST"])
     blueprint.add_url_rule(f"{_ONE}/template", "reply_by_template", reply_by_template, methods=["POST"])
     blueprint.add_url_rule(f"{_ONE}/take", "take", take, methods=["POST"])
     blueprint.add_url_rule(f"{_ONE}/give_back", "give_back", give_back, methods=["POST"])
@@ -115,6 +117,13 @@ def reply(conversation_id: int) -> BaseResponse | tuple[str, int]:
 
 
 @requires(Right.SEND)
+def writing(conversation_id: int) -> Response:
+    """This person is writing an answer, of which nothing is told."""
+    current.service().desk.write_on(_id(conversation_id), person=viewer().name)
+    return Response(status=204)
+
+
+@requires(Right.SEND)
 def reply_by_template(conversation_id: int) -> BaseResponse | tuple[str, int]:
     """Answer with an approved template: WhatsApp delivers it at any time."""
     wanted = request.form.get("template", "")
@@ -185,7 +194,10 @@ def _send(conversation_id: int, draft: Draft, **typed: Any) -> BaseResponse | tu
     if len(key) < 16:
         raise InvalidInput("request_key", "This form is no longer valid. Reload the page and send it again.")
     draft = _by_viewer(draft, key=f"reply:{viewer().name}:{conversation_id}:{key}:{_digest(draft.body)}")
-    answer = current.service().desk.reply(_id(conversation_id), draft)
+    try:
+        answer = current.service().desk.reply(_id(conversation_id), draft, seen=_seen_by_form())
+    except AlreadyAnswered as quicker:
+        return _refused(conversation_id, str(quicker), status=409, **typed)
     if isinstance(answer, gate.Verdict):
         refusal = answer.refusal
         return _refused(conversation_id, refusal.text if refusal else "It cannot be sent.", **typed)
@@ -194,15 +206,21 @@ def _send(conversation_id: int, draft: Draft, **typed: Any) -> BaseResponse | tu
     return redirect(url_for("whatsapp_logs.conversation", conversation_id=conversation_id, _anchor="reply"), 303)
 
 
+def _seen_by_form() -> int | None:
+    """The last message that the page of this form has shown; None for a form without it."""
+    text = request.form.get("seen", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
 def _by_viewer(draft: Draft, *, key: str) -> Draft:
     return Draft(to=draft.to, body=draft.body, template=draft.template, created_by=viewer().name, request_key=key)
 
 
-def _refused(conversation_id: int, text: str, **typed: Any) -> tuple[str, int]:
+def _refused(conversation_id: int, text: str, *, status: int = 400, **typed: Any) -> tuple[str, int]:
     chat = current.service().desk.chat(_id(conversation_id))
     looks.at_conversation(chat.conversation)
     now = g.whatsapp_logs_now = datetime.now(UTC)
-    return _page(chat, now=now, refused=text, **typed), 400
+    return _page(chat, now=now, refused=text, **typed), status
 
 
 def _page(
@@ -242,11 +260,21 @@ def _shown(chat: Chat, *, seen: str, now: datetime) -> dict[str, Any]:
         "client": client,
         "who": who,
         "client_url": current.extension().client_url,
+        "others_writing": [one for one in chat.writing if one != viewer().name],
+        "answered_by": _answered_by(chat),
         "reason": REASONS.get(held.handed_over_reason or "", ""),
         "has_bot": bool(current.service().config.records),
         "seen": seen,
         "now": now,
     }
+
+
+def _answered_by(chat: Chat) -> Message | None:
+    """A colleague's answer of the last minutes that nothing has followed."""
+    last = chat.messages[-1] if chat.messages else None
+    if last is None or last.path != Path.REPLY or last.created_by == viewer().name:
+        return None
+    return last if datetime.now(UTC) - last.created_at < _ANSWERED_JUST_NOW else None
 
 
 def _clients(found: list[Conversation]) -> dict[int, tuple[str | None, str]]:
@@ -264,7 +292,12 @@ def _fingerprint(chat: Chat, now: datetime) -> str:
     files = [(one.message_id, one.place, one.state) for some in chat.files.values() for one in some]
     window = format.left(chat.window_until, now=now)
     waits = format.left_since(chat.conversation.waiting_since, now=now)
-    others = talk_links.waiting(viewer())
+    answered = _answered_by(chat)
+    others = (
+        talk_links.waiting(viewer()),
+        chat.writing,
+        answered and (answered.id, format.since(answered.created_at, now=now)),
+    )
     zone = words.Words(viewer()).zone.key
     return _digest(seen, files, chat.conversation.updated_at, window, waits, chat.is_with_staff, others, zone)
 

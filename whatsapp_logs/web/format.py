@@ -79,6 +79,12 @@ def counted(value: int, *, is_exact: bool) -> str:
     return number(value) if is_exact else f"{number(value)}+"
 
 
+def since(moment: datetime, *, now: datetime) -> str:
+    """How long ago within the last minutes, in steps of five seconds: "15 s", "2 min"."""
+    seconds = max(5, int((now - moment).total_seconds()) // 5 * 5)
+    return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min"
+
+
 def waiting(n: int) -> str:
     """How many wait, beside a link: "3", "99+"; empty where nobody does."""
     return "" if n == 0 else str(n) if n < 100 else "99+"

@@ -12,7 +12,7 @@ CREATE TABLE whatsapp_logs.interactive_contents (
 CREATE INDEX interactive_contents_wanted ON whatsapp_logs.interactive_contents (name) WHERE content_sid IS NULL;
 COMMENT ON INDEX whatsapp_logs.interactive_contents_wanted IS 'Which shapes are to be made?';
 
--- One row per conversation and person: when they last wrote on an answer that they have not sent. Swept after an hour.
+-- One row per conversation and person: when they last wrote on an answer; the row is used again, '-infinity' once it is sent.
 CREATE TABLE whatsapp_logs.answering_now (
     conversation_id bigint NOT NULL REFERENCES whatsapp_logs.conversations (id),
     person          text NOT NULL,

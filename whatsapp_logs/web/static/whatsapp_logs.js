@@ -143,8 +143,8 @@
     return words?.textContent ?? "The connection was lost. Nothing was changed; try again.";
   };
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
-    if (detail.requestConfig.verb !== "post" || detail.successful) return;
     const form = detail.elt;
+    if (detail.requestConfig.verb !== "post" || detail.successful || form.matches("textarea")) return; // who writes is not told
     const notice = form.previousElementSibling?.matches(".wl-refused") ? form.previousElementSibling : document.createElement("p");
     notice.className = "wl-notice wl-bad wl-refused";
     notice.setAttribute("role", "alert");
