@@ -99,7 +99,13 @@ def test_a_client_who_asked_us_to_stop_has_no_form_but_a_reason(
     page = agent.get(f"/clients/{client_id}").text
     assert f'action="/clients/{client_id}/message"' not in page
     assert "This customer asked us to stop on" in page
-    (policy_id,) = gated.row("SELECT min(policy_id) FROM policies WHERE client_id = %(id)s", id=client_id)
+    (policy_id,) = gated.row(
+        """
+        SELECT min(policy_id) FROM policies
+        WHERE client_id = %(id)s AND status = 'active' AND current_date BETWEEN starts_on AND ends_on
+        """,
+        id=client_id,
+    )
     agent.submit(f"/policies/{policy_id}", f"/policies/{policy_id}/send")
     message = gated.newest()
     assert (message.status, message.error_code) == (Status.FAILED, "opted_out")
