@@ -19,7 +19,7 @@ from whatsapp_logs import Config, Draft, WhatsAppService, jobs
 from whatsapp_logs.store import counts
 from whatsapp_logs.twilio.simulator import Simulator
 
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 
 
 @pytest.fixture
