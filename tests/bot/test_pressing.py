@@ -8,9 +8,9 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from tests.bot.conftest import work_on
 from tests.bot.office import ASHA, Office
 from tests.bot.test_answering import answered, said, write
+from tests.service_fixtures import work_until_idle
 from whatsapp_logs import WhatsAppService, bot_words, interactive, jobs, making
 from whatsapp_logs.bot_words import OLD_MENU
 from whatsapp_logs.store import interactive as contents
@@ -32,7 +32,7 @@ def say(service: WhatsAppService, simulator: Simulator, live: str) -> Say:
     simulator.settings.inbound_url = f"{live}/whatsapp/inbound"
     with service.transaction() as conn:
         making.want_usual(conn)
-    work_on(service)
+    work_until_idle(service)
 
     def write(words: str) -> list[Message]:
         before = len(answered(simulator))
@@ -43,7 +43,7 @@ def say(service: WhatsAppService, simulator: Simulator, live: str) -> Say:
         else:
             simulator.receive(f"whatsapp:{ASHA}", words)
         simulator.wait_idle()
-        work_on(service)
+        work_until_idle(service)
         simulator.wait_idle()
         return answered(simulator)[before:]
 
@@ -142,12 +142,12 @@ def test_an_office_may_do_without(service: WhatsAppService, simulator: Simulator
     plain = WhatsAppService(replace(service.config, bot_buttons=False), records=office)
     with plain.transaction() as conn:
         making.want_usual(conn)
-    work_on(plain)
+    work_until_idle(plain)
     simulator.receive(f"whatsapp:{ASHA}", "Hi")
     write(plain, "Hi", sid="SM1")
-    work_on(plain)
+    work_until_idle(plain)
     assert said(plain)[-1].template_sid is None
     write(service, "Hi", sid="SM2")
-    work_on(service)
+    work_until_idle(service)
     assert said(service)[-1].template_sid is not None, "the others' would have been one to press"
     plain.close()
