@@ -54,6 +54,7 @@ class Listed:
     others: list[Conversation]
     last: dict[int, Message]
     windows: dict[int, datetime | None]
+    opted_out: frozenset[str]  # addresses
     older: Cursor | None
 
 
@@ -104,6 +105,7 @@ class Desk:
                 others=others,
                 last=conversations.last_words(conn, shown) if shown else {},
                 windows={one.id: gate.window_until(one.last_inbound_at, now=now) for one in shown},
+                opted_out=consent_events.opted_out(conn, [one.address for one in shown]) if shown else frozenset(),
                 older=Cursor(others[-1].last_inbound_at, others[-1].id) if len(found) > limit else None,
             )
 

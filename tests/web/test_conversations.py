@@ -239,6 +239,11 @@ def test_after_stop_nothing_can_be_written(hear: Hear, agent: Person) -> None:
     assert "has asked us to stop" in html
     assert "<textarea" not in html
     assert agent.post(f"{LIST}/{id_}/reply", data={"body": "But", "request_key": KEY}).status_code == 400
+    listed = plain(agent.get(LIST).text)
+    assert "asked us to stop" in listed
+    assert " left" not in listed
+    hear("START")
+    assert "asked us to stop" not in plain(agent.get(LIST).text)
 
 
 def test_taking_and_giving_back(hear: Hear, agent: Person, service: WhatsAppService) -> None:

@@ -46,7 +46,7 @@ class TestTheList:
         page = admin.post(f"{LIST}/synchronise", follow_redirects=True)
         assert "Twilio has 6 templates; 6 new here." in said(page)
         assert page.text.count('class="wl-to"') == 6
-        assert "Compared with Twilio just now; it has 6." in said(page)
+        assert "Compared with Twilio just now: 6 there." in said(page)
         assert "nothing has changed" in said(admin.post(f"{LIST}/synchronise", follow_redirects=True))
 
     def test_says_that_twilio_is_away_and_from_when_it_is(self, admin: Person, simulator: Simulator) -> None:

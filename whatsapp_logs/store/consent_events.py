@@ -66,6 +66,18 @@ def latest_word(address: str) -> str:
         WHERE e.address = {address} AND e.scope = 'all' ORDER BY e.happened_at DESC, e.id DESC LIMIT 1"""  # noqa: S608 - a column's name
 
 
+def opted_out(conn: Connection[Any], addresses: Sequence[str]) -> frozenset[str]:
+    """Those of these customers whose last word about all messages was that they want none."""
+    rows = conn.execute(
+        f"""
+        SELECT a.address FROM unnest(%(addresses)s::text[]) AS a (address)
+        CROSS JOIN LATERAL ({latest_word("a.address")}) AS last WHERE last.kind = 'opt_out'
+        """.encode(),  # noqa: S608 - words of ours
+        {"addresses": list(addresses)},
+    ).fetchall()
+    return frozenset(row[0] for row in rows)
+
+
 def has_opted_out(conn: Connection[Any], address: str) -> bool:
     """Whether the customer's last word about all messages was that they want none."""
     row = conn.execute(

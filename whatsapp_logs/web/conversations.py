@@ -64,6 +64,7 @@ def conversations() -> str | Response:
             one.updated_at,
             found.last[one.id].id if one.id in found.last else 0,
             format.left(found.windows[one.id], now=now),
+            one.address in found.opted_out,
         )
         for one in [*found.waiting, *found.others]
     ]
