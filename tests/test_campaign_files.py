@@ -220,3 +220,10 @@ def test_fault_25_nor_is_a_part_of_one_where_a_spreadsheet_splits_at_something_e
     written = campaign_files.csv_file(["Name"], [[cell]])
     for part in re.split("[,;\t\r\n]", written.replace('"', "")):
         assert not re.match(" *[=+@＝＋－＠-]", part), part
+
+
+def test_a_server_that_carries_python_within_it_reads_excel_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert (
+        campaign_files.read("a.xlsx", xlsx([COLUMNS, ROW])).sha256 == campaign_files.read("a.csv", TEXT.encode()).sha256
+    )

@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from whatsapp_logs import sheet_reader
@@ -186,7 +187,7 @@ def _sheet(content: bytes) -> list[list[str]]:
         raise InvalidInput(
             "file", "This portal cannot read Excel files. Save the table as “CSV UTF-8” and choose that file."
         )
-    command = [sys.executable, "-I", sheet_reader.__file__, str(MAX_ROWS * 2), str(MAX_COLUMNS)]
+    command = [_python(), "-I", sheet_reader.__file__, str(MAX_ROWS * 2), str(MAX_COLUMNS)]
     if not _ONE_AT_A_TIME.acquire(timeout=_LONGEST_S):
         raise InvalidInput("file", "Other Excel files are being read just now. Choose yours again in a minute.")
     try:
@@ -206,6 +207,12 @@ def _sheet(content: bytes) -> list[list[str]]:
     if done.returncode < 0 or done.returncode == sheet_reader.TOO_MUCH:  # ended by its limits
         raise InvalidInput("file", _TOO_MUCH)
     raise InvalidInput("file", "This Excel file is damaged. Open it in Excel, save it again, and choose the new file.")
+
+
+def _python() -> str:
+    """This very Python. Under a server that carries Python within it, sys.executable is the server."""
+    found = Path(sys.prefix, "bin", "python3")
+    return str(found) if found.exists() else sys.executable
 
 
 def _check_size(content: bytes) -> None:
