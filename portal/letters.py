@@ -13,7 +13,7 @@ from portal.config import OFFICE
 from portal.format import long_date, money
 from portal.policy import Policy
 from whatsapp_logs import Template, WhatsAppService
-from whatsapp_logs.catalogue import Version
+from whatsapp_logs.catalogue import UNCLEAN, Version
 from whatsapp_logs.gate import not_approved
 
 MAX_WORDS = 200  # of a field that is the same for all
@@ -52,7 +52,6 @@ _SOUNDS_LIKE = (
 _BUILT_IN = {"1": "client name", "2": "policy number", "3": "renewal date"}
 # The templates that the portal has always known, and which field takes their document.
 _KNOWN = {"renewal_reminder": None, "renewal_reminder_document": "4"}
-_UNCLEAN = re.compile(r"[\n\r\t]| {5,}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +175,7 @@ def typed(letter: Letter, form: Mapping[str, str]) -> tuple[dict[str, dict[str, 
             problems[f"from-{key}"] = f"Choose what “{name}” is filled with, or write the same words for all."
         elif len(words) > MAX_WORDS:
             problems[f"text-{key}"] = f"“{name}” has {len(words)} characters; write up to {MAX_WORDS}."
-        elif _UNCLEAN.search(words):
+        elif UNCLEAN.search(words):
             problems[f"text-{key}"] = (
                 f"“{name}” has a line break, a tab or more than four blanks: WhatsApp refuses those."
             )

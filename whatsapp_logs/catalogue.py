@@ -13,6 +13,9 @@ from typing import Any
 from whatsapp_logs.message import Template
 
 TEXT, MEDIA, QUICK_REPLY, LIST = "twilio/text", "twilio/media", "twilio/quick-reply", "twilio/list-picker"
+UNCLEAN = re.compile(
+    r"[\n\r\t]| {5,}"
+)  # what no field may hold (63013): line breaks, tabs, more than four blanks in a row
 DOCUMENT = "document"  # what the field is called that takes a document's link
 
 WAITING = frozenset({"received", "pending"})  # for WhatsApp's verdict

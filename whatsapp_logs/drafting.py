@@ -12,6 +12,7 @@ from whatsapp_logs.catalogue import (
     PLACEHOLDER,
     QUICK_REPLY,
     TEXT,
+    UNCLEAN,
     Content,
     Field,
     Version,
@@ -30,7 +31,6 @@ SAMPLE_DOCUMENT = "whatsapp_logs/static/sample.pdf"  # below the public address:
 
 _NAME = re.compile(r"[a-z0-9_]+")
 _WORD = re.compile(r"\w[\w'’-]*")
-_UNCLEAN = re.compile(r"[\n\r\t]| {5,}")
 _ADJACENT = re.compile(r"\}\}\s*\{\{")
 _FIRST = re.compile(r"\s*\{\{")
 _LAST = re.compile(r"\}\}\s*\Z")
@@ -166,7 +166,7 @@ def _problems_of_field(wanted: Wanted, key: str) -> dict[str, str]:
         found[f"sample_{key}"] = f"Give a sample for {{{{{key}}}}}: WhatsApp approves nothing without one. Invent it."
     elif len(sample) > MAX_SAMPLE:
         found[f"sample_{key}"] = f"The sample has {len(sample)} characters; {MAX_SAMPLE} are enough."
-    elif _UNCLEAN.search(sample):
+    elif UNCLEAN.search(sample):
         found[f"sample_{key}"] = (
             "The sample has a line break, a tab or more than four blanks in a row; WhatsApp refuses those."
         )

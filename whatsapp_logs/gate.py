@@ -7,7 +7,6 @@ preview can lie. What a finding means depends on the way by which the message le
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from psycopg import Connection
 
 from whatsapp_logs import phone, zones
+from whatsapp_logs.catalogue import UNCLEAN
 from whatsapp_logs.channels import whatsapp
 from whatsapp_logs.config import Config, is_public
 from whatsapp_logs.errors import InvalidInput
@@ -30,7 +30,6 @@ _EARLY = timedelta(
     minutes=1
 )  # the provider's clock decides, and the way there takes time: better closed a minute too soon
 DAY = timedelta(days=1)
-_UNCLEAN = re.compile(r"[\n\r\t]| {5,}")  # 63013: line breaks, tabs, more than four blanks
 _TEXT_NOT_SHOWN = ("application/", "audio/", "video/", "text/vcard")  # Twilio ignores Body with these
 
 
@@ -442,7 +441,7 @@ def _variables(case: _Case, found: _Found, wanted: Template, known: TemplateFact
     if (wanted.media_variable or (known and known.media_variable)) and not _has_document(case):
         text = "The template carries a document, and none is attached: the customer would get Twilio's sample file."
         found.add(case, Rule.VARIABLES, "document_missing", text, Action.CHANGE_FILE)
-    unclean = sorted(key for key, value in given.items() if _UNCLEAN.search(value or ""))
+    unclean = sorted(key for key, value in given.items() if UNCLEAN.search(value or ""))
     if unclean:
         which = ", ".join(f"{{{{{key}}}}}" for key in unclean)
         text = f"The template's field {which} has a line break, a tab or more than four blanks in a row; WhatsApp refuses those."

@@ -6,20 +6,18 @@ nothing personal in it, and a few dozen shapes do for all questions. Within an o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import count
 
 from whatsapp_logs import bot_words as words
-from whatsapp_logs.catalogue import LIST, QUICK_REPLY, Content, Field, filled
+from whatsapp_logs.catalogue import LIST, QUICK_REPLY, UNCLEAN, Content, Field, filled
 from whatsapp_logs.records import PolicyFacts
 
 _MOST_BUTTONS, _BUTTON = 3, 20  # more than three buttons need an approval
 _MOST_LINES, _LINE, _DESCRIPTION = 10, 24, 72
 _BODY = 1024  # with anything to press
-_UNCLEAN = re.compile(r"[\n\r\t]| {5,}")
 _SAMPLE = "sample"
 
 
@@ -57,7 +55,7 @@ def pressable(text: str, offered: Sequence[words.Choice], *, menu: str) -> Press
         for one in offered
     )
     too_long = len(text) > _BODY or len(offered) > _MOST_LINES or any(len(one.title) > _LINE for one in offered)
-    if not offered or too_long or any(_UNCLEAN.search(value) or not value.strip() for value in values.values()):
+    if not offered or too_long or any(UNCLEAN.search(value) or not value.strip() for value in values.values()):
         return None
     shape = "_".join(str(len(part.split("\n"))) for part in text.split("\n\n"))
     content = Content(
