@@ -80,14 +80,7 @@ def opted_out(conn: Connection[Any], addresses: Sequence[str]) -> frozenset[str]
 
 def has_opted_out(conn: Connection[Any], address: str) -> bool:
     """Whether the customer's last word about all messages was that they want none."""
-    row = conn.execute(
-        """
-        SELECT kind = 'opt_out' FROM whatsapp_logs.consent_events
-        WHERE address = %(address)s AND scope = 'all' ORDER BY happened_at DESC, id DESC LIMIT 1
-        """,
-        {"address": address},
-    ).fetchone()
-    return bool(row and row[0])
+    return address in opted_out(conn, [address])
 
 
 def of_address(conn: Connection[Any], address: str, *, limit: int = 100) -> list[ConsentEvent]:
