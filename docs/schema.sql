@@ -478,6 +478,8 @@ CREATE TABLE whatsapp_logs.rare_statuses (
 );
 CREATE INDEX rare_statuses_coming ON whatsapp_logs.rare_statuses USING btree (send_at, message_id) WHERE (status = 'scheduled'::whatsapp_logs.status);
     -- A page of what is coming, soonest first; which of it is overdue.
+CREATE INDEX rare_statuses_failed_type ON whatsapp_logs.rare_statuses USING btree (message_type, status, created_at DESC, message_id DESC) WHERE (status = ANY (ARRAY['failed'::whatsapp_logs.status, 'undelivered'::whatsapp_logs.status, 'canceled'::whatsapp_logs.status]));
+    -- A page of the failures of one type.
 CREATE INDEX rare_statuses_page ON whatsapp_logs.rare_statuses USING btree (status, created_at DESC, message_id DESC);
     -- A page of failed or pending messages; what a refresh has to ask about.
 CREATE INDEX rare_statuses_reason ON whatsapp_logs.rare_statuses USING btree (error_code, created_at DESC, message_id DESC) INCLUDE (status) WHERE (error_code IS NOT NULL);

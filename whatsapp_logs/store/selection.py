@@ -167,8 +167,10 @@ def portal_ids(wanted: MessageFilter) -> Iterator[None]:
 
 
 def _has_rarer_type(conn: Connection[Any], wanted: MessageFilter) -> bool:
-    """Whether there are fewer messages of these types than of these statuses."""
+    """Whether looking at the messages of these types is less than looking at those of these statuses."""
     if not wanted.types or wanted.error_code:
+        return False
+    if len(wanted.types) == 1 and set(wanted.statuses) <= set(_FAILING):  # the side list has an index of just these
         return False
     known = counts.totals(conn)
     of_type = sum(known.by_status(types=wanted.types).values())
