@@ -38,7 +38,7 @@ CALLERS = 64
 WORKERS = 2
 WARM = 256  # calls that are not timed: the first ones make connections and plans
 ACCOUNT, TOKEN, ADDRESS = "AC" + "a" * 32, "bench-token-0001", "https://portal.example.test"
-THREADS = {"route": 16, "plain": 8, "plain, many threads": 32, "hello": 8}
+THREADS = {"route": 32, "plain": 8, "plain, many threads": 32, "hello": 8}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 from portal.app import create_app
@@ -10,3 +11,8 @@ from portal.app import create_app
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 app = create_app()
+
+# What the program consists of stays until it ends, and no collection of garbage looks through it again: a whole one took 42 ms of
+# every request that was under way.
+gc.collect()
+gc.freeze()

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from procrastinate.exceptions import ConnectorException
 
 from whatsapp_logs import Config, Draft, Status, WhatsAppService, send, track
 from whatsapp_logs.message import Source, StatusReport
@@ -144,6 +145,29 @@ def test_one_odd_report_does_not_cost_the_others(odd: dict[str, Any], service: W
     recorded = service.record(reports, source=Source.CALLBACK)
     assert all(outcome.is_new for outcome in recorded)
     assert [service.message_by_sid(sid(n)).status for n in (0, 2)] == [Status.SENT, Status.SENT]
+
+
+@pytest.mark.parametrize(
+    ("code", "table"), [("21610", "consent_events"), ("63033", "consent_events"), ("63041", "procrastinate_jobs")]
+)
+def test_what_a_report_tells_of_something_else_is_kept_with_it_or_neither_is(
+    code: str, table: str, service: WhatsAppService, dsn: str
+) -> None:
+    log_many(dsn, 2)
+    reports = [
+        StatusReport(provider_status="sent", provider_id=sid(0)),
+        StatusReport(provider_status="failed", provider_id=sid(1), error_code=code),
+    ]
+    with psycopg.connect(dsn) as conn:
+        conn.execute(f"ALTER TABLE whatsapp_logs.{table} ADD CONSTRAINT broken CHECK (id < 0) NOT VALID".encode())
+    with pytest.raises((psycopg.errors.CheckViolation, ConnectorException)):
+        service.record(reports, source=Source.CALLBACK)
+    with psycopg.connect(dsn) as conn:
+        assert conn.execute(
+            "SELECT count(*) FROM whatsapp_logs.status_events WHERE provider_id IS NOT NULL"
+        ).fetchone() == (0,)
+        conn.execute(f"ALTER TABLE whatsapp_logs.{table} DROP CONSTRAINT broken".encode())
+    assert all(told.is_new for told in service.record(reports, source=Source.CALLBACK))
 
 
 def test_two_messages_of_a_batch_cannot_both_take_one_sid(service: WhatsAppService) -> None:

@@ -16,12 +16,21 @@ Outcome = TypeVar("Outcome")
 MOST = 500  # reports of one transaction: more would only make its first ones wait
 
 
+def _shut() -> threading.Lock:
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A report whose thread waits: for its outcome, or for its turn to write for everybody who waits."""
+    """A report whose thread waits: for its outcome, or for its turn to write for everybody who waits.
+
+    `gate` opens when it is called. A lock and no Event: this is the whole cost of waiting, and an Event has a list and a lock more.
+    """
 
     report: StatusReport
-    called: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Lock = field(default_factory=_shut)
     outcome: Recorded | None = None
     error: Exception | None = None
 
@@ -51,7 +60,7 @@ class Gathering:
             is_first = not self._is_writing
             self._is_writing = True
         if not is_first:
-            ticket.called.wait()
+            ticket.gate.acquire()
         if not ticket.is_done:
             self._write_for_all()
         if ticket.error is not None:
@@ -75,11 +84,11 @@ class Gathering:
                 following = self._waiting[0] if self._waiting else None
                 self._is_writing = following is not None
             if following is not None:
-                following.called.set()
+                following.gate.release()
             for ticket in batch:
                 if not ticket.is_done:  # this thread is being ended
                     ticket.error = DatabaseAway()
-                ticket.called.set()
+                ticket.gate.release()
 
 
 def write_each(write: Callable[[Sequence[Told]], list[Outcome]], reports: Sequence[Told]) -> list[Outcome | Exception]:

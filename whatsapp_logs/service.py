@@ -296,8 +296,8 @@ class WhatsAppService:
         send.deliver(self.transaction, self.gateway, ids, config=self.config)
 
     def record(self, reports: Sequence[StatusReport], *, source: Source) -> list[Recorded]:
-        """Store what a provider reported, in one transaction."""
-        with self.transaction() as conn:
+        """Store what a provider reported, in one transaction: that of its only statement, wherever it is the only one."""
+        with self.database.reading() if track.is_one_statement(reports) else self.transaction() as conn:
             return track.record(conn, reports, source=source)
 
     def record_callback(self, report: StatusReport) -> Recorded:

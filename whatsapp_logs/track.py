@@ -11,10 +11,17 @@ from psycopg import Connection
 
 from whatsapp_logs import ledger
 from whatsapp_logs.catalogue import TEMPLATE_CODES
+from whatsapp_logs.consent import OPT_OUT_CODES
 from whatsapp_logs.message import Recorded, Source, StatusReport
 from whatsapp_logs.store import status_events, template_sync
 
 log = logging.getLogger(__name__)
+_TELL_MORE = OPT_OUT_CODES | TEMPLATE_CODES  # of the customer's consent, of a template
+
+
+def is_one_statement(reports: Sequence[StatusReport]) -> bool:
+    """Whether `record` writes these by a single statement, so that it needs no transaction around it."""
+    return not any(report.error_code in _TELL_MORE for report in reports)
 
 
 def record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from flask import Flask, Response, request
@@ -44,3 +45,5 @@ def create_app() -> Flask:
 
 
 app = create_app()
+gc.collect()
+gc.freeze()  # as our portal does, portal/wsgi.py

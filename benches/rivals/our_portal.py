@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from flask import Flask
 
 from whatsapp_logs import WhatsAppLogs, WhatsAppService
@@ -16,3 +18,5 @@ def create_app() -> Flask:
 
 
 app = create_app()
+gc.collect()
+gc.freeze()  # as our portal does, portal/wsgi.py

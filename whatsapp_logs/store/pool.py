@@ -64,7 +64,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection[Any]]:
-        """A connection for looking, in which each statement stands alone: a third of a transaction's round trips.
+        """A connection in which each statement stands alone, for looking or for one change: a third of a transaction's round trips.
 
         Raises DatabaseAway when the database cannot be reached, is restarting, or does not answer in time; its text says which.
         """

@@ -9,6 +9,7 @@ both read and prove a call by `twilio.callback`, write by the same verbs (`track
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -94,8 +95,10 @@ class Receiver:
         self._heard = _Together[Inbound, int](lambda received: self._ready().receive_all(received), most=_MOST_HEARD)
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The server has started."""
+        """The server has started: what was loaded stays, and no collection of garbage looks through it again."""
         self._ready()
+        gc.collect()
+        gc.freeze()
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server ends; all calls are answered."""
