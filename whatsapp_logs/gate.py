@@ -151,7 +151,7 @@ class Verdict:
         return max(waiting, key=lambda finding: finding.until.timestamp() if finding.until else 0, default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would be half of what making one costs
 class _Case:
     """A draft with everything that the rules ask about."""
 
@@ -305,7 +305,8 @@ def _examine(
 
 
 def _asked(place: int, draft: Draft, recipient: str, message: Message | None, now: datetime) -> dict[str, Any]:
-    return {
+    """What `of_drafts` takes; of ten thousand drafts, what is nothing is left out."""
+    asked: dict[str, Any] = {
         "place": place,
         "recipient": recipient,
         "body": draft.body,
@@ -319,6 +320,7 @@ def _asked(place: int, draft: Draft, recipient: str, message: Message | None, no
         "timed": draft.send_at is not None,
         "leaves_at": (max(now, draft.send_at) if draft.send_at else now).isoformat(),
     }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _judge(case: _Case, wrong_address: str | None) -> Verdict:
