@@ -35,14 +35,14 @@ class Line:
         )
 
 
-def interleaved(rounds: int, **calls: Callable[[], object]) -> dict[str, float]:
-    """The median seconds of each call, taken in turn `rounds` times after one round that does not count."""
+def interleaved(rounds: int, *, first: int = 1, **calls: Callable[[], object]) -> dict[str, float]:
+    """The median seconds of each call, taken in turn `rounds` times after the `first` ones, which do not count."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 1):
+    for round_ in range(first + rounds):
         for name, call in calls.items():
             began = time.perf_counter()
             call()
-            if round_:
+            if round_ >= first:
                 taken[name].append(time.perf_counter() - began)
     return {name: statistics.median(times) for name, times in taken.items()}
 

@@ -46,8 +46,12 @@ _INSERT_MANY = """
         SELECT id, status, status::text, 'send', created_at, created_at FROM written ORDER BY id
     )
     SELECT id FROM written"""
-# The page's keys first, whatever way they are found; then these rows, each by its key.
-_ROWS_OF = f"""
+# Where the rows stand in their order in one index, they are read as they stand.
+_ROWS_IN_ORDER = f"""
+    SELECT {COLUMNS} FROM ({{rows}}) AS m LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
+    ORDER BY m.created_at {{order}}, m.id {{order}}"""  # noqa: S608 - words of ours; values are parameters
+# Else the page's keys first, whatever way they are found; then these rows, each by its key.
+_ROWS_OF_KEYS = f"""
     WITH page AS MATERIALIZED ({{keys}})
     SELECT {COLUMNS} FROM page JOIN whatsapp_logs.messages AS m USING (id) LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
     ORDER BY page.created_at {{order}}, page.id {{order}}"""  # noqa: S608 - words of ours; values are parameters
@@ -165,8 +169,9 @@ def page(
     """
     upwards = after is not None and before is None
     found: list[Message] = []
-    for keys, parameters in (chosen or select(conn, wanted)).keys(cursor=after if upwards else before, upwards=upwards):
-        query = rows_of(keys, upwards=upwards)
+    for query, parameters in rows_of(
+        chosen or select(conn, wanted), cursor=after if upwards else before, upwards=upwards
+    ):
         with portal_ids(wanted):
             found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
         if len(found) > limit:
@@ -180,9 +185,28 @@ def page(
     return Page(rows, first if has_newer else None, last if has_older else None)
 
 
-def rows_of(keys: sql.Composable, *, upwards: bool = False) -> sql.Composed:
-    """The query for the COLUMNS of the rows with these keys (`Selection.keys`), in their order."""
-    return sql.SQL(_ROWS_OF).format(keys=keys, order=sql.SQL("ASC" if upwards else "DESC"))
+def rows_of(
+    chosen: Selection, *, cursor: Cursor | None = None, upwards: bool = False
+) -> list[tuple[sql.Composed, dict[str, Any]]]:
+    """Queries for the COLUMNS of the rows next to the cursor, nearest first; they take %(limit)s and %(offset)s.
+
+    The first one that fills a page is right; the last one is right in any case.
+    """
+    if chosen.is_one_walk:
+        return [rows_in_order(chosen, cursor=cursor, upwards=upwards)]
+    order = sql.SQL("ASC" if upwards else "DESC")
+    return [
+        (sql.SQL(_ROWS_OF_KEYS).format(keys=keys, order=order), parameters)
+        for keys, parameters in chosen.keys(cursor=cursor, upwards=upwards)
+    ]
+
+
+def rows_in_order(
+    chosen: Selection, *, cursor: Cursor | None = None, upwards: bool = False
+) -> tuple[sql.Composed, dict[str, Any]]:
+    """The query for the COLUMNS of the rows next to the cursor, along one index of `messages`."""
+    rows, parameters = chosen.rows(cursor=cursor, upwards=upwards)
+    return sql.SQL(_ROWS_IN_ORDER).format(rows=rows, order=sql.SQL("ASC" if upwards else "DESC")), parameters
 
 
 def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, *, limit: int | None = None) -> int:

@@ -83,18 +83,29 @@ class Selection:
             parts.append(sql.SQL(_HOLDS).format(a=sql.Identifier(self.address_column), p=part))
         return sql.SQL(" AND ").join(parts)
 
+    @property
+    def is_one_walk(self) -> bool:
+        """Whether the rows stand in their order in one index of `messages`, so that `rows` reads them as it goes."""
+        return self.table == "m" and len(self.addresses) <= 1 and not self.is_scattered
+
+    def rows(self, *, cursor: Cursor | None = None, upwards: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
+        """Of `messages`, the query for the rows next to the cursor, nearest first; it takes %(limit)s and %(offset)s.
+
+        A third less work than looking each row up by a key of `keys`.
+        """
+        place, parameters = self._next_to(cursor, upwards=upwards)
+        query = sql.SQL(
+            "SELECT m.* FROM {source} WHERE {where}{place} ORDER BY m.created_at {order}, m.id {order}"
+            " LIMIT %(limit)s OFFSET %(offset)s"
+        ).format(source=self.source, where=self.where, place=place, order=sql.SQL("ASC" if upwards else "DESC"))
+        return query, parameters
+
     def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> list[tuple[sql.Composed, dict[str, Any]]]:
         """Queries for (created_at, id) of the rows next to the cursor, nearest first; they take %(limit)s and %(offset)s.
 
         The first one that fills a page is right; the last one is right in any case.
         """
-        place: sql.Composable = sql.SQL("")
-        parameters = dict(self.parameters)
-        if cursor is not None:
-            place = sql.SQL(" AND ({}, {}) {} (%(at)s, %(id)s)").format(
-                self.created_at, self.id, sql.SQL(">" if upwards else "<")
-            )
-            parameters |= {"at": cursor.created_at, "id": cursor.id}
+        place, parameters = self._next_to(cursor, upwards=upwards)
         order = sql.SQL("ASC" if upwards else "DESC")
 
         def walk(where: sql.Composable) -> sql.Composed:
@@ -115,6 +126,15 @@ class Selection:
             " WHERE {where} ORDER BY m.created_at {order}, m.id {order} LIMIT %(limit)s OFFSET %(offset)s"
         ).format(columns=sql.SQL(_ASKED), place=place, order=order, rows=_NEAR_ROWS, where=self.where)
         return [(near, parameters), (merged, parameters)]
+
+    def _next_to(self, cursor: Cursor | None, *, upwards: bool) -> tuple[sql.Composable, dict[str, Any]]:
+        """The condition for what lies on that side of the cursor, and all parameters."""
+        if cursor is None:
+            return sql.SQL(""), dict(self.parameters)
+        place = sql.SQL(" AND ({}, {}) {} (%(at)s, %(id)s)").format(
+            self.created_at, self.id, sql.SQL(">" if upwards else "<")
+        )
+        return place, self.parameters | {"at": cursor.created_at, "id": cursor.id}
 
     def _walks(self, walk: Any) -> list[sql.Composed]:
         """One walk of an index for each status or number: each is in order, so a page of each is enough."""
