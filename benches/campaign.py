@@ -37,7 +37,7 @@ def measure(place: Place) -> Iterator[Line]:
         drafts = [_draft(*row) for row in _clients(conn)]
         conn.rollback()
         times = interleaved(
-            place.rounds(3), ours=lambda: _queue(service, conn, drafts), copy=lambda: _copy(conn, drafts, config.sender)
+            place.rounds(7), ours=lambda: _queue(service, conn, drafts), copy=lambda: _copy(conn, drafts, config.sender)
         )
         name = f"queue a campaign of {len(drafts)} ÷ COPY of its rows"
         yield Line(name, times["ours"] * 1000, "ms", times["ours"] / times["copy"], "<= 4")

@@ -4,6 +4,7 @@ simulate | doctor`."""
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -48,6 +49,8 @@ def _worker(arguments: Sequence[str]) -> int:
     service = WhatsAppService.from_env()
     service.check_schema()
     _ = service.desk.records  # what cannot be loaded is said now, and not to a customer's message
+    gc.collect()
+    gc.freeze()  # what the program consists of stays: no collection of garbage looks through it again
     try:
         jobs.work(service)
     finally:
