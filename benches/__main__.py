@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import sys
 from collections.abc import Iterator
@@ -48,10 +47,7 @@ def main() -> int:
 
 def _measured(here: place.Place, names: list[str]) -> Iterator[Line]:
     for name in names:
-        bench = importlib.import_module(f"benches.{name}")
-        gc.collect()
-        gc.freeze()  # what is loaded, as the portal's processes do
-        yield from bench.measure(here)
+        yield from importlib.import_module(f"benches.{name}").measure(here)
 
 
 def _parser() -> argparse.ArgumentParser:

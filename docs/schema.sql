@@ -445,6 +445,7 @@ CREATE TRIGGER erase_files AFTER UPDATE OF erased_at ON whatsapp_logs.messages F
 CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_delete();
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
+CREATE TRIGGER refuse_new_ids BEFORE UPDATE OF id ON whatsapp_logs.messages FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
 
 CREATE TABLE whatsapp_logs.migrations (
     version integer NOT NULL,
@@ -596,8 +597,7 @@ CREATE TABLE whatsapp_logs.status_events (
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     CONSTRAINT status_events_pkey PRIMARY KEY (id),
-    CONSTRAINT status_events_source_check CHECK ((source = ANY (ARRAY['send'::text, 'callback'::text, 'refresh'::text, 'reconcile'::text, 'import'::text]))),
-    CONSTRAINT status_events_message_id_fkey FOREIGN KEY (message_id) REFERENCES whatsapp_logs.messages(id)
+    CONSTRAINT status_events_source_check CHECK ((source = ANY (ARRAY['send'::text, 'callback'::text, 'refresh'::text, 'reconcile'::text, 'import'::text])))
 );
 CREATE INDEX status_events_message ON whatsapp_logs.status_events USING btree (message_id, id);
     -- A message's timeline, and the fold over it.
@@ -1056,6 +1056,10 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.follow_delete()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
+    IF EXISTS (SELECT FROM removed AS gone JOIN whatsapp_logs.status_events AS e ON e.message_id = gone.id) THEN
+        RAISE EXCEPTION 'a message that has a history cannot be deleted' USING
+            ERRCODE = 'foreign_key_violation', HINT = 'Erase what it says of a person instead: whatsapp_logs.erase.';
+    END IF;
     INSERT INTO whatsapp_logs.count_deltas (day, direction, channel, message_type, status, n)
     SELECT (created_at AT TIME ZONE 'UTC')::date, direction, channel, message_type, status, -count(*)
     FROM removed GROUP BY 1, 2, 3, 4, 5;
@@ -1407,6 +1411,14 @@ AS $function$
     FROM whatsapp_logs.old_reports(word, code, explanation, sent AT TIME ZONE 'UTC', delivered AT TIME ZONE 'UTC',
                                    read AT TIME ZONE 'UTC', at) AS r
 $function$;
+
+CREATE OR REPLACE FUNCTION whatsapp_logs.refuse_new_ids()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'a message keeps its id: its history and its callbacks know it by it' USING ERRCODE = 'foreign_key_violation';
+END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.update_old_row()
  RETURNS trigger

@@ -174,6 +174,25 @@ def test_who_deletes_a_message_by_hand_leaves_nothing_of_it_in_the_side_list_and
     assert service.status_counts() == {Status.QUEUED: 2}
 
 
+def test_a_message_with_a_history_is_neither_deleted_nor_numbered_anew(log: WhatsAppService, dsn: str) -> None:
+    """Not even by the owner of the tables, whom no privilege stops."""
+    before = log.status_counts()
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        (last,) = conn.execute("SELECT max(id) FROM whatsapp_logs.messages").fetchone() or (0,)
+        for attempt in (
+            "DELETE FROM whatsapp_logs.messages",
+            f"DELETE FROM whatsapp_logs.messages WHERE id = {last}",
+            f"UPDATE whatsapp_logs.messages SET id = DEFAULT WHERE id = {last}",
+        ):
+            with pytest.raises(psycopg.errors.ForeignKeyViolation):
+                conn.execute(attempt.encode())
+        known = "SELECT id FROM whatsapp_logs.messages"
+        orphans = f"SELECT count(*) FROM whatsapp_logs.status_events WHERE message_id NOT IN ({known})"
+        assert conn.execute(orphans.encode()).fetchone() == (0,)
+    assert log.message(last) is not None
+    assert log.status_counts() == before
+
+
 def test_deleting_a_client_keeps_the_messages(service: WhatsAppService, dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         row = conn.execute(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -35,6 +36,7 @@ class Status(StrEnum):
         return self in FINAL
 
     @classmethod
+    @lru_cache(maxsize=256)  # asked twice of every report; the words are a dozen
     def from_provider(cls, word: str) -> Status | None:
         """Our status for a provider's word; None for a word nobody has told us of (stored and shown, never refused)."""
         word = word.strip().lower()
