@@ -446,6 +446,7 @@ CREATE TRIGGER follow_delete AFTER DELETE ON whatsapp_logs.messages REFERENCING 
 CREATE TRIGGER follow_insert AFTER INSERT ON whatsapp_logs.messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_insert();
 CREATE TRIGGER follow_update AFTER UPDATE ON whatsapp_logs.messages REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.follow_update();
 CREATE TRIGGER refuse_new_ids BEFORE UPDATE OF id ON whatsapp_logs.messages FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON whatsapp_logs.messages FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
 
 CREATE TABLE whatsapp_logs.migrations (
     version integer NOT NULL,
@@ -1054,8 +1055,13 @@ $function$;
 CREATE OR REPLACE FUNCTION whatsapp_logs.follow_delete()
  RETURNS trigger
  LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
+    -- Who is just recording a report of it has read its row: what they write has to be seen here.
+    PERFORM pg_advisory_xact_lock(k.key)
+    FROM (SELECT DISTINCT hashtextextended(provider_id, 0) AS key FROM removed WHERE provider_id IS NOT NULL ORDER BY 1) AS k;
     IF EXISTS (SELECT FROM removed AS gone JOIN whatsapp_logs.status_events AS e ON e.message_id = gone.id) THEN
         RAISE EXCEPTION 'a message that has a history cannot be deleted' USING
             ERRCODE = 'foreign_key_violation', HINT = 'Erase what it says of a person instead: whatsapp_logs.erase.';
@@ -1417,7 +1423,8 @@ CREATE OR REPLACE FUNCTION whatsapp_logs.refuse_new_ids()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    RAISE EXCEPTION 'a message keeps its id: its history and its callbacks know it by it' USING ERRCODE = 'foreign_key_violation';
+    RAISE EXCEPTION 'a message keeps its id and its place: its history knows it by them (% refused)', TG_OP
+        USING ERRCODE = 'foreign_key_violation';
 END $function$;
 
 CREATE OR REPLACE FUNCTION whatsapp_logs.update_old_row()

@@ -183,6 +183,7 @@ def test_a_message_with_a_history_is_neither_deleted_nor_numbered_anew(log: What
             "DELETE FROM whatsapp_logs.messages",
             f"DELETE FROM whatsapp_logs.messages WHERE id = {last}",
             f"UPDATE whatsapp_logs.messages SET id = DEFAULT WHERE id = {last}",
+            "TRUNCATE whatsapp_logs.messages CASCADE",
         ):
             with pytest.raises(psycopg.errors.ForeignKeyViolation):
                 conn.execute(attempt.encode())

@@ -41,8 +41,7 @@ def test_a_lock_that_is_not_given_says_so(config: Config, dsn: str) -> None:
             "UndefinedTable",
         ),
         (
-            "INSERT INTO whatsapp_logs.status_events (message_id, provider_status, source, happened_at)"
-            " VALUES (9, 'sent', 'send', now())",
+            "INSERT INTO whatsapp_logs.messages (recipient, resend_of) VALUES ('+447700900123', 9)",
             "ForeignKeyViolation",
         ),
     ],
@@ -58,6 +57,7 @@ def test_the_pool_recovers_when_all_its_connections_were_cut(service: WhatsAppSe
     service.server()
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     assert service.server().version

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from whatsapp_logs import ledger
 from whatsapp_logs.catalogue import TEMPLATE_CODES
@@ -29,10 +30,13 @@ def record(
 ) -> list[Recorded]:
     """Store the reports and fold them into their messages, in the caller's transaction; answers in the same order.
 
-    A report told before changes nothing. One of a message nobody knows is parked until the message appears.
+    The connection may be in autocommit where this `is_one_statement`. A report told before changes nothing. One of a message nobody
+    knows is parked until the message appears.
     """
     if not reports:
         return []
+    if not is_one_statement(reports) and conn.autocommit and conn.info.transaction_status is TransactionStatus.IDLE:
+        raise RuntimeError("these reports tell of more than messages: they are written in a transaction, or not at all")
     recorded = status_events.record(conn, reports, source=source, now=now or datetime.now(UTC))
     ledger.learn(conn, reports)
     if any(told.is_new and r.error_code in TEMPLATE_CODES for r, told in zip(reports, recorded, strict=True)):

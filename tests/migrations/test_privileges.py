@@ -126,6 +126,7 @@ def test_a_granted_role_works_with_the_log_and_cannot_change_its_history(empty: 
         report = '[{"provider_id": "SM1", "status": "sent", "provider_status": "sent"}]'
         conn.execute("SELECT whatsapp_logs.record(%s, 'callback')", (report,))
         assert conn.execute("SELECT status FROM whatsapp_logs").fetchone() == ("sent",)
+        assert conn.execute("UPDATE whatsapp_logs.messages SET wait_reason = NULL").rowcount == 1
         conn.execute("INSERT INTO whatsapp_logs.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')")
         conn.execute("UPDATE whatsapp_logs SET status = 'delivered' WHERE message_sid = 'SM1'")
         early = '[{"provider_id": "SM2", "status": "read", "provider_status": "read"}]'

@@ -157,7 +157,8 @@ def test_what_cannot_be_written_down_is_not_shown(logged, agent, dsn):
     with psycopg.connect(dsn) as conn:
         conn.execute("ALTER DATABASE " + conn.info.dbname + " SET default_transaction_read_only = on")
         conn.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     answer = agent.get(f"/whatsapp_logs/messages/{message.id}")
     assert answer.status_code == 503

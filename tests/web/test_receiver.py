@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -16,10 +18,11 @@ import requests
 
 from tests.service_fixtures import ACCOUNT_SID, AUTH_TOKEN, SECRET_KEY, SENDER
 from tests.start.processes import PATIENCE_S, wait_until
-from tests.web.twilio_calls import CUSTOMER, inbound_form, sid, signature, status_form
+from tests.web.twilio_calls import CUSTOMER, RsgiCall, inbound_form, sid, signature, status_form
 from whatsapp_logs import Config, Status, WhatsAppService
 from whatsapp_logs.links import INBOUND_PATH, STATUS_CALLBACK_PATH
 from whatsapp_logs.twilio.simulator import Simulator, Writing
+from whatsapp_logs.web.receiver import Receiver
 
 # Of this test's own database: the server is every worker's.
 _WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -124,12 +127,53 @@ def test_what_it_has_taken_is_kept_and_answered_when_it_is_told_to_end(
             answers = [first.result(), *(call.result() for call in others)]
         assert server.wait(PATIENCE_S) == 0
     finally:
-        server.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
     assert answers[0] == 204
     assert set(answers) <= {204, None}
     with psycopg.connect(dsn) as conn:
         there = {one for (one,) in conn.execute("SELECT provider_id FROM whatsapp_logs.status_events").fetchall()}
     assert there >= {form["MessageSid"] for form, answer in zip(forms, answers, strict=True) if answer == 204}
+
+
+@pytest.mark.parametrize("odd", [False, True])
+def test_calls_that_come_while_one_is_committed_share_the_next_commit(
+    odd: bool, config: Config, service: WhatsAppService, dsn: str
+) -> None:
+    """None is answered before it, one that hangs up is kept, and one that cannot be stored takes no other with it."""
+    receiver, sids = Receiver(service), [sid(n) for n in range(12)]
+    calls = [RsgiCall.of_status(status_form(one, "delivered"), public_base_url=config.public_base_url) for one in sids]
+    if odd:
+        with psycopg.connect(dsn) as conn:
+            conn.execute(f"ALTER TABLE whatsapp_logs.status_events ADD CHECK (provider_id <> '{sids[3]}')".encode())
+
+    def is_waiting() -> bool:
+        with psycopg.connect(dsn) as conn:
+            return conn.execute(_WAITING).fetchone() is not None
+
+    async def all_at_once() -> list[object]:
+        with psycopg.connect(dsn) as conn:
+            conn.execute("LOCK TABLE whatsapp_logs.status_events IN EXCLUSIVE MODE")
+            tasks = [asyncio.create_task(receiver.__rsgi__(calls[0], calls[0]))]
+            await asyncio.to_thread(wait_until, is_waiting)
+            tasks += [asyncio.create_task(receiver.__rsgi__(call, call)) for call in calls[1:]]
+            while len(receiver._reports._waiting) < len(calls) - 1:
+                await asyncio.sleep(0)
+            tasks[5].cancel()
+            assert not any(call.answer for call in calls)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    outcomes = asyncio.run(all_at_once())
+    unanswered = {3, 5} if odd else {5}
+    assert {n for n, call in enumerate(calls) if call.answer is None} == unanswered
+    assert {call.answer.status_code for call in calls if call.answer} == {204}
+    assert {n for n, outcome in enumerate(outcomes) if outcome is not None} == unanswered
+    with psycopg.connect(dsn) as conn:
+        written = "SELECT array_agg(provider_id) FROM whatsapp_logs.status_events GROUP BY xmin::text ORDER BY count(*)"
+        commits = [one for (one,) in conn.execute(written).fetchall()]
+    assert sorted(one for commit in commits for one in commit) == [one for one in sids if not odd or one != sids[3]]
+    if not odd:
+        assert [len(commit) for commit in commits] == [1, len(sids) - 1]
 
 
 def test_a_customers_message_is_answered_once_it_is_kept(

@@ -72,7 +72,7 @@ class Client(Protocol):
 
 
 @dataclass
-class _Call:
+class RsgiCall:
     """One request as granian hands it over (RSGI), and what became of it."""
 
     method: str
@@ -82,6 +82,13 @@ class _Call:
     path: str = STATUS_CALLBACK_PATH
     client: str = "127.0.0.1:50000"
     answer: TestResponse | None = None
+
+    @classmethod
+    def of_status(cls, form: Mapping[str, str], *, public_base_url: str) -> RsgiCall:
+        """A signed status callback."""
+        signed = {"x-twilio-signature": signature(public_base_url + STATUS_CALLBACK_PATH, form)}
+        body = urlencode(form).encode()
+        return cls("POST", "", signed | {"content-length": str(len(body))}, body)
 
     async def __call__(self) -> bytes:
         return self.body
@@ -117,7 +124,7 @@ class WithReceiver:
             return self.client.open(path, **more)
         request = EnvironBuilder(path, **more).get_request()
         headers = {name.lower(): value for name, value in request.headers}
-        call = _Call(request.method, path.partition("?")[2], headers, request.get_data(), request.path)
+        call = RsgiCall(request.method, path.partition("?")[2], headers, request.get_data(), request.path)
         with ThreadPoolExecutor(1) as server:  # a loop of its own, whatever runs in the test's thread
             server.submit(asyncio.run, self.receiver.__rsgi__(call, call)).result()
         assert call.answer is not None

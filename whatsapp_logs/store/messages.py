@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from psycopg import Connection, sql
@@ -31,6 +31,7 @@ _INSERT_COLUMNS = (
     "campaign_id",
 )  # fmt: skip
 _STATUSES = {status.value: status for status in Status}
+_FIELDS = frozenset(field.name for field in fields(Message))
 _NEXT_IDS = """
     SELECT nextval(s.name) FROM (SELECT pg_get_serial_sequence('whatsapp_logs.messages', 'id')::regclass OFFSET 0) AS s (name),
            generate_series(1, %(n)s::integer)"""
@@ -47,9 +48,7 @@ _INSERT_MANY = """
     )
     SELECT id FROM written"""
 # Where the rows stand in their order in one index, they are read as they stand.
-_ROWS_IN_ORDER = f"""
-    SELECT {COLUMNS} FROM ({{rows}}) AS m LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
-    ORDER BY m.created_at {{order}}, m.id {{order}}"""  # noqa: S608 - words of ours; values are parameters
+_ROWS_IN_ORDER = f"SELECT {COLUMNS} FROM {_SOURCE} {{walk}}"  # noqa: S608 - words of ours; values are parameters
 # Else the page's keys first, whatever way they are found; then these rows, each by its key.
 _ROWS_OF_KEYS = f"""
     WITH page AS MATERIALIZED ({{keys}})
@@ -205,8 +204,8 @@ def rows_in_order(
     chosen: Selection, *, cursor: Cursor | None = None, upwards: bool = False
 ) -> tuple[sql.Composed, dict[str, Any]]:
     """The query for the COLUMNS of the rows next to the cursor, along one index of `messages`."""
-    rows, parameters = chosen.rows(cursor=cursor, upwards=upwards)
-    return sql.SQL(_ROWS_IN_ORDER).format(rows=rows, order=sql.SQL("ASC" if upwards else "DESC")), parameters
+    walk, parameters = chosen.walk(cursor=cursor, upwards=upwards)
+    return sql.SQL(_ROWS_IN_ORDER).format(walk=walk), parameters
 
 
 def count_up_to(conn: Connection[Any], chosen: Selection, wanted: MessageFilter, *, limit: int | None = None) -> int:
@@ -249,6 +248,7 @@ def _filled(reading: Reading[Any]) -> Callable[[Sequence[Any]], Message]:
     result = reading.pgresult
     assert result is not None
     names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
+    assert frozenset(names) == _FIELDS, "what is not asked for would be told as its default"
 
     def message(row: Sequence[Any]) -> Message:
         made = object.__new__(Message)

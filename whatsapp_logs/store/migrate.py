@@ -142,7 +142,7 @@ def _in_words(error: psycopg.Error) -> DatabaseAway | SchemaMismatch:
     said, hint = error.diag.message_primary, error.diag.message_hint
     if said is None:  # never reached a server, or lost it
         return DatabaseAway(f"The database cannot be reached: {str(error).strip()}")
-    if isinstance(error, errors.LockNotAvailable):
+    if isinstance(error, (errors.LockNotAvailable, errors.DeadlockDetected)):
         hint = "Another program holds on to the portal's tables. Nothing was changed; run it again when that has ended."
     return SchemaMismatch(f"{said.removesuffix('.')}. {hint or ''}".rstrip())
 

@@ -76,8 +76,9 @@ class Selection:
         parts = [self.conditions]
         if self.statuses:
             parts.append(_is_one_of("r.status", self.statuses))
-        if self.addresses:
-            parts.append(sql.SQL("m.{} = ANY (%(addresses)s)").format(sql.Identifier(self.address_column)))
+        if self.addresses:  # a single one by `=`, as `_is_one_of` has it
+            one_or_more = "m.{} = %(address)s" if len(self.addresses) == 1 else "m.{} = ANY (%(addresses)s)"
+            parts.append(sql.SQL(one_or_more).format(sql.Identifier(self.address_column)))
         if self.is_scattered:
             part = sql.SQL("'%%' || %(phone)s || '%%'")
             parts.append(sql.SQL(_HOLDS).format(a=sql.Identifier(self.address_column), p=part))
@@ -85,19 +86,18 @@ class Selection:
 
     @property
     def is_one_walk(self) -> bool:
-        """Whether the rows stand in their order in one index of `messages`, so that `rows` reads them as it goes."""
+        """Whether the rows stand in their order in one index of `messages`, so that `walk` reads them as it goes."""
         return self.table == "m" and len(self.addresses) <= 1 and not self.is_scattered
 
-    def rows(self, *, cursor: Cursor | None = None, upwards: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
-        """Of `messages`, the query for the rows next to the cursor, nearest first; it takes %(limit)s and %(offset)s.
+    def walk(self, *, cursor: Cursor | None = None, upwards: bool = False) -> tuple[sql.Composed, dict[str, Any]]:
+        """Of `messages`, the end of a query for the rows next to the cursor, nearest first: WHERE and what follows it.
 
-        A third less work than looking each row up by a key of `keys`.
+        It takes %(limit)s and %(offset)s. A third less work than looking each row up by a key of `keys`.
         """
         place, parameters = self._next_to(cursor, upwards=upwards)
         query = sql.SQL(
-            "SELECT m.* FROM {source} WHERE {where}{place} ORDER BY m.created_at {order}, m.id {order}"
-            " LIMIT %(limit)s OFFSET %(offset)s"
-        ).format(source=self.source, where=self.where, place=place, order=sql.SQL("ASC" if upwards else "DESC"))
+            "WHERE {where}{place} ORDER BY m.created_at {order}, m.id {order} LIMIT %(limit)s OFFSET %(offset)s"
+        ).format(where=self.where, place=place, order=sql.SQL("ASC" if upwards else "DESC"))
         return query, parameters
 
     def keys(self, *, cursor: Cursor | None = None, upwards: bool = False) -> list[tuple[sql.Composed, dict[str, Any]]]:
@@ -172,7 +172,7 @@ def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | N
         return Selection("m", conditions, parameters, address_column=column, is_scattered=True, is_common=not is_rare)
     if not addresses:
         return Selection("m", sql.SQL("{} AND false").format(conditions), parameters)
-    parameters["addresses"] = list(addresses)
+    parameters |= {"address": addresses[0]} if len(addresses) == 1 else {"addresses": list(addresses)}
     return Selection("m", conditions, parameters, addresses=addresses, address_column=column)
 
 

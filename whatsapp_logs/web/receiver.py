@@ -45,8 +45,9 @@ _TEXT, _XML = "text/plain; charset=utf-8", "text/xml; charset=utf-8"
 class _Together(Generic[Told, Outcome]):
     """What comes while something is being written is written together, next, in the order in which it was read.
 
-    The loop reads and proves the next calls while a thread waits for the commit of these: on two cores a fifth more calls than when
-    the loop waits itself. One process has one writer, so it takes all that is there: a commit's fixed part is then shared by most.
+    The loop reads and proves the next calls while a thread waits for the commit of these: on two cores a quarter less work a call
+    than when the loop waits itself. One process has one writer, so it takes all that is there: a commit's fixed part is then shared
+    by most.
     """
 
     def __init__(self, write: Callable[[Sequence[Told]], list[Outcome]], *, most: int, writer: Executor) -> None:
@@ -67,20 +68,33 @@ class _Together(Generic[Told, Outcome]):
     def _begin(self) -> None:
         batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
         told = [one for one, _ in batch]
-        writing = asyncio.get_running_loop().run_in_executor(self._writer, write_each, self._write_all, told)
+        try:
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, write_each, self._write_all, told)
+        except RuntimeError as error:  # the writer has been ended
+            self._is_writing = False
+            self._answer(batch, [error] * len(batch))
+            raise
         writing.add_done_callback(lambda done: self._end(batch, done))
 
     def _end(self, batch: list[tuple[Told, asyncio.Future[Outcome]]], done: asyncio.Future[Any]) -> None:
-        if self._waiting:
-            self._begin()
-        else:
-            self._is_writing = False
-        error = done.exception()
-        outcomes: list[Outcome | BaseException] = [error] * len(batch) if error is not None else done.result()
+        try:
+            self._answer(batch, done.result())
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is to wait for an answer that does not come
+            self._answer(batch, [error] * len(batch))
+        finally:
+            if self._waiting:
+                self._begin()
+            else:
+                self._is_writing = False
+
+    @staticmethod
+    def _answer(batch: list[tuple[Told, asyncio.Future[Outcome]]], outcomes: Sequence[Outcome | Exception]) -> None:
         for (_, written), outcome in zip(batch, outcomes, strict=True):
-            if written.cancelled():  # its caller has hung up; what it told is kept
+            if written.done():  # its caller has hung up; what it told is kept
                 continue
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, StopIteration):  # which no future takes
+                written.set_exception(RuntimeError(repr(outcome)))
+            elif isinstance(outcome, Exception):
                 written.set_exception(outcome)
             else:
                 written.set_result(outcome)

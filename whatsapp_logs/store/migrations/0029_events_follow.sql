@@ -1,12 +1,17 @@
--- PostgreSQL looked each event's message up again, an eighth of what writing a report costs. What that look-up promised is kept where
--- it costs nothing: `record` and the statements that write messages take an event's message from the row itself, and a message that
--- has a history can be neither deleted nor numbered anew.
+-- PostgreSQL looked each event's message up again, an eighth of what writing a report costs. `record` and the statements that write
+-- messages, which are all that write events, take an event's message from its row; and a message that has a history can be neither
+-- deleted nor numbered anew, by triggers that cost no other write anything.
 ALTER TABLE whatsapp_logs.status_events DROP CONSTRAINT status_events_message_id_fkey;
 COMMENT ON COLUMN whatsapp_logs.status_events.message_id IS
     'The message (whatsapp_logs.messages); NULL while nobody knows it. A message with events cannot be deleted: follow_delete.';
 
-CREATE OR REPLACE FUNCTION whatsapp_logs.follow_delete() RETURNS trigger LANGUAGE plpgsql AS $$
+-- As its owner, who sees every event, whoever deletes.
+CREATE OR REPLACE FUNCTION whatsapp_logs.follow_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Who is just recording a report of it has read its row: what they write has to be seen here.
+    PERFORM pg_advisory_xact_lock(k.key)
+    FROM (SELECT DISTINCT hashtextextended(provider_id, 0) AS key FROM removed WHERE provider_id IS NOT NULL ORDER BY 1) AS k;
     IF EXISTS (SELECT FROM removed AS gone JOIN whatsapp_logs.status_events AS e ON e.message_id = gone.id) THEN
         RAISE EXCEPTION 'a message that has a history cannot be deleted' USING
             ERRCODE = 'foreign_key_violation', HINT = 'Erase what it says of a person instead: whatsapp_logs.erase.';
@@ -20,7 +25,11 @@ END $$;
 
 CREATE FUNCTION whatsapp_logs.refuse_new_ids() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION 'a message keeps its id: its history and its callbacks know it by it' USING ERRCODE = 'foreign_key_violation';
+    RAISE EXCEPTION 'a message keeps its id and its place: its history knows it by them (% refused)', TG_OP
+        USING ERRCODE = 'foreign_key_violation';
 END $$;
+-- Not called keep_…: that name makes a table append-only for the roles that work with the log (grant_to).
 CREATE TRIGGER refuse_new_ids BEFORE UPDATE OF id ON whatsapp_logs.messages
+    FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
+CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON whatsapp_logs.messages
     FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
