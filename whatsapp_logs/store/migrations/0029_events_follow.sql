@@ -28,7 +28,7 @@ BEGIN
     RAISE EXCEPTION 'a message keeps its id and its place: its history knows it by them (% refused)', TG_OP
         USING ERRCODE = 'foreign_key_violation';
 END $$;
--- Not called keep_…: that name makes a table append-only for the roles that work with the log (grant_to).
+-- Not called keep_*: that name makes a table append-only for the roles that work with the log (grant_to).
 CREATE TRIGGER refuse_new_ids BEFORE UPDATE OF id ON whatsapp_logs.messages
     FOR EACH STATEMENT EXECUTE FUNCTION whatsapp_logs.refuse_new_ids();
 CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON whatsapp_logs.messages
