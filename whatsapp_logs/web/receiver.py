@@ -92,9 +92,7 @@ class _Together(Generic[Told, Outcome]):
         for (_, written), outcome in zip(batch, outcomes, strict=True):
             if written.done():  # its caller has hung up; what it told is kept
                 continue
-            if isinstance(outcome, StopIteration):  # which no future takes
-                written.set_exception(RuntimeError(repr(outcome)))
-            elif isinstance(outcome, Exception):
+            if isinstance(outcome, Exception):
                 written.set_exception(outcome)
             else:
                 written.set_result(outcome)
