@@ -4,7 +4,7 @@ Ours is all that the page shows, its cards too. Where the first portal takes lon
 quick, its page is: the list and its cards. What the list alone comes to stands below it.
 
 "Flat" is asked of every page. Where a tenth of the messages shows fewer rows, the line says how many: a longer answer takes longer
-to read. There is a busy client, number and policy beside the ones that anybody is: their pages are full in both.
+to read, however large the log is. Beside each of these stands a busy client, number or policy, whose pages are full in both.
 """
 
 from __future__ import annotations
@@ -152,11 +152,13 @@ def _cases(conn: psycopg.Connection[Any]) -> Iterator[Case]:
     yield case("phone none found", phone="000111222333")
     yield case("phone last 4, status failed", phone=phone[-4:], statuses=(failed,))
     yield case("phone last 4, type general, month", phone=phone[-4:], types=("general",), **month)
+    yield case("phone last 4, type general, month, busy", phone=busy_phone[-4:], types=("general",), **month)
     yield case("client", client_id=client_id)
     yield case("policy", policy_id=policy_id)
     yield case("client, busy", client_id=str(busy))
     yield case("policy, busy", policy_id=str(busy))
     yield case("client, status failed", client_id=client_id, statuses=(failed,))
+    yield case("client, status read, busy", client_id=str(busy), statuses=(read_,))
 
 
 def _service(stack: ExitStack, dsn: str) -> WhatsAppService:

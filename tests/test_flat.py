@@ -49,6 +49,7 @@ FILTERS = [
     MessageFilter(types=("general",)),
     MessageFilter(types=RARE_TYPE),
     MessageFilter(types=("unheard_of",)),
+    MessageFilter(types=("it's 50%(type)s", "general")),
     MessageFilter(types=("general", "claim_notice")),
     MessageFilter(**MONTH),
     MessageFilter(**OLD_MONTH),
@@ -144,6 +145,40 @@ def test_a_page_of_the_failures_of_one_type_looks_at_just_these(
     assert whole == 0
     # Each is looked at in the side list and by its key; four are what asking for this looks at.
     assert rows <= 2 * (shown + 1) * len(statuses) + 4
+
+
+def test_no_statement_is_planned_anew_at_each_call(log: WhatsAppService) -> None:
+    """A plan is made once and for everybody: what is tried here is what an office gets, at the first call and at the thousandth."""
+    for _ in range(12):
+        for wanted in (
+            MessageFilter(),
+            MessageFilter(types=RARE_TYPE),
+            MessageFilter(phone="0142"),
+            MessageFilter(**MONTH),
+        ):
+            log.overview(wanted)
+    with log.transaction() as conn:
+        row = conn.execute(
+            "SELECT count(*), sum(generic_plans)::int, sum(custom_plans)::int FROM pg_prepared_statements"
+        ).fetchone()
+    assert row is not None
+    prepared, once, anew = row
+    assert (prepared > 4, once > 40, anew) == (True, True, 0), row
+
+
+def test_alarms_look_at_no_more_of_what_was_too_late_than_they_tell_of(
+    log: WhatsAppService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another code, of which there are many, as if these were scheduled messages that came too late."""
+    before = looked_at(log, log.readings)
+    monkeypatch.setattr("whatsapp_logs.store.alarms.TOO_LATE", "63016")
+    with log.transaction() as conn:
+        row = conn.execute("SELECT count(*) FROM whatsapp_logs.rare_statuses WHERE error_code = '63016'").fetchone()
+    assert row is not None
+    assert row[0] > 400
+    monkeypatch.setattr("whatsapp_logs.store.alarms.COUNT_UP_TO", 10)
+    now = looked_at(log, log.readings)
+    assert (now[0], now[1] <= before[1] + 2 * 10) == (before[0], True), (now, before)
 
 
 def test_the_gate_looks_at_a_hundred_messages_of_each_recipient_at_most(log: WhatsAppService, filled: str) -> None:

@@ -283,8 +283,9 @@ def _too_late(conn: Connection[Any]) -> int:
     row = conn.execute(
         """
         SELECT count(*) FROM (
-            SELECT FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-            WHERE r.error_code = %(code)s AND m.failed_at > now() - interval '1 day' LIMIT %(limit)s) AS late
+            SELECT m.failed_at FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+            WHERE r.error_code = %(code)s ORDER BY r.created_at DESC, r.message_id DESC LIMIT %(limit)s) AS latest
+        WHERE failed_at > now() - interval '1 day'
         """,
         {"code": TOO_LATE, "limit": COUNT_UP_TO},
     ).fetchone()
