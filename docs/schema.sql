@@ -159,6 +159,7 @@ CREATE TABLE whatsapp_logs.campaigns (
     ended_at timestamp with time zone,
     check_asked_at timestamp with time zone,
     checked_up_to integer DEFAULT 0 NOT NULL,
+    prepared_by text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT campaigns_pkey PRIMARY KEY (id),
     CONSTRAINT campaigns_state_check CHECK ((state = ANY (ARRAY['draft'::text, 'waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'canceled'::text]))),
     CONSTRAINT campaigns_retry_of_fkey FOREIGN KEY (retry_of) REFERENCES whatsapp_logs.campaigns(id),

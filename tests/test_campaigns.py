@@ -318,6 +318,26 @@ def test_neither_who_began_nor_who_changed_nor_who_asked_may_release(service: Wh
     assert service.release_campaign(campaign_id, person="ben").state == "running"
 
 
+def test_who_had_a_hand_in_it_long_ago_may_not_release_it_either(service: WhatsAppService, notice: int) -> None:
+    """Cara changed it before Emil did, and Dora asked before Fay did: each has prepared it, whatever came after."""
+    campaign_id = prepared(service, people(60), notice, person="anna")
+    for person in ("cara", "emil"):
+        service.replace_campaign_table(campaign_id, people(61), source="more.csv", person=person)
+    service.map_campaign(
+        campaign_id, name="Spring", template_id=notice, message_type="general", mapping=MAPPING, person="emil"
+    )
+    service.check_campaign(campaign_id)
+    service.start_campaign(campaign_id, person="dora")
+    service.take_campaign_back(campaign_id, person="gero")
+    service.check_campaign(campaign_id)
+    service.start_campaign(campaign_id, person="fay")
+    assert service.campaign(campaign_id).campaign.prepared_by == ["anna", "cara", "emil", "dora", "fay"]
+    for person in ("anna", "cara", "emil", "dora", "fay"):
+        with pytest.raises(NotAllowed):
+            service.release_campaign(campaign_id, person=person)
+    assert service.release_campaign(campaign_id, person="gero").state == "running"
+
+
 def test_many_small_ones_of_one_person_need_a_release_too(service: WhatsAppService, notice: int) -> None:
     first, second = prepared(service, people(30), notice), prepared(service, people(30, first=100), notice)
     assert service.start_campaign(first, person="anna").state == "running"

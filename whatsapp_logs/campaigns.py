@@ -544,11 +544,11 @@ def start(conn: Connection[Any], campaign_id: int, *, person: str, again: bool =
 
 
 def release(conn: Connection[Any], campaign_id: int, *, person: str) -> Campaign:
-    """A second person has looked, and lets it go. Raises NotAllowed for one who has prepared it."""
+    """A second person has looked, and lets it go. Raises NotAllowed for one who has ever had a hand in it."""
     campaign = _held(conn, campaign_id)
     if campaign.state != "waiting":
         raise InvalidInput("campaign", "This campaign does not wait for a release any more.")
-    if person in (campaign.created_by, campaign.changed_by, campaign.asked_by):
+    if person in campaign.prepared_by:
         raise NotAllowed("You have prepared this campaign yourself: somebody else has to look at it and release it.")
     _set_going(conn, campaign_id, person=person, now=datetime.now(UTC))
     return _held(conn, campaign_id)

@@ -19,10 +19,14 @@ _COLUMNS = """
     c.id, c.name, c.state, c.message_type, c.template_version_id, c.columns, c.mapping, c.upload, c.source, c.audience,
     c.content_sha256, c.recipients, c.forecast, c.checked_at, c.tested_at, c.test_message_id, c.retry_of, c.created_by,
     c.created_at, c.changed_by, c.changed_at, c.asked_by, c.asked_at, c.released_by, c.released_at, c.queued_up_to, c.stopped_by,
-    c.ended_at, c.check_asked_at, c.checked_up_to"""
+    c.ended_at, c.check_asked_at, c.checked_up_to, c.prepared_by"""
 _ROW_COLUMNS = """
     r.position, r.cells, r.address, r.client_id, r.policy_id, r.variables, r.problem, r.reason, r.resend_of, r.message_id"""
+_BEYOND = 2**63 - 1  # no campaign has this id
 _WRITTEN_TOGETHER = 5000  # rows of one statement
+_HAS_PREPARED = (
+    """, prepared_by = CASE WHEN {0} = ANY (prepared_by) THEN prepared_by ELSE prepared_by || {0}::text END"""
+)
 _SETTABLE = frozenset({
     "name", "state", "message_type", "template_version_id", "columns", "mapping", "source", "audience", "content_sha256",
     "recipients", "forecast", "checked_at", "tested_at", "test_message_id", "changed_by", "changed_at", "asked_by", "asked_at",
@@ -33,7 +37,10 @@ _SETTABLE = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """One campaign. `state` is draft, waiting (for its release), running, paused, done or canceled."""
+    """One campaign. `state` is draft, waiting (for its release), running, paused, done or canceled.
+
+    `prepared_by` is who began it, whoever changed it, and whoever asked for its release, in the order in which they came.
+    """
 
     id: int
     name: str
@@ -65,6 +72,7 @@ class Campaign:
     ended_at: datetime | None
     check_asked_at: datetime | None
     checked_up_to: int
+    prepared_by: list[str]
 
     @property
     def is_draft(self) -> bool:
@@ -154,8 +162,8 @@ def insert(conn: Connection[Any], *, name: str, created_by: str, retry_of: int |
     """A new draft; its id."""
     row = conn.execute(
         """
-        INSERT INTO whatsapp_logs.campaigns (name, created_by, changed_by, retry_of)
-        VALUES (%(name)s, %(by)s, %(by)s, %(retry_of)s) RETURNING id
+        INSERT INTO whatsapp_logs.campaigns (name, created_by, changed_by, prepared_by, retry_of)
+        VALUES (%(name)s, %(by)s, %(by)s, ARRAY[%(by)s::text], %(retry_of)s) RETURNING id
         """,
         {"name": storable(name), "by": created_by, "retry_of": retry_of},
     ).fetchone()
@@ -164,7 +172,7 @@ def insert(conn: Connection[Any], *, name: str, created_by: str, retry_of: int |
 
 
 def change(conn: Connection[Any], campaign_id: int, **values: Any) -> None:
-    """Set these columns."""
+    """Set these columns. Whoever changes it, or asks for its release, has prepared it from then on."""
     unknown = values.keys() - _SETTABLE
     if unknown:
         raise TypeError(f"not columns of a campaign to be set: {sorted(unknown)}")
@@ -173,6 +181,9 @@ def change(conn: Connection[Any], campaign_id: int, **values: Any) -> None:
         for name, value in values.items()
     }
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in given)
+    for name in ("changed_by", "asked_by"):
+        if given.get(name) is not None:
+            sets += sql.SQL(_HAS_PREPARED).format(sql.Placeholder(name))
     conn.execute(
         sql.SQL("UPDATE whatsapp_logs.campaigns SET {} WHERE id = %(id)s").format(sets), given | {"id": campaign_id}
     )
@@ -188,8 +199,8 @@ def latest(conn: Connection[Any], *, before: int | None = None, limit: int = 50)
     """Campaigns, the newest first."""
     return _campaigns(
         conn,
-        "(%(before)s::bigint IS NULL OR c.id < %(before)s) ORDER BY c.id DESC LIMIT %(limit)s",
-        before=before,
+        "c.id < %(before)s ORDER BY c.id DESC LIMIT %(limit)s",
+        before=_BEYOND if before is None else before,
         limit=limit,
     )
 

@@ -440,7 +440,6 @@ def _chosen(text: str) -> int:
 
 def _render(name: str, told: campaigns.Told, **more: Any) -> str:
     person, campaign, service = viewer(), told.campaign, current.service()
-    prepared = (campaign.created_by, campaign.changed_by, campaign.asked_by)
     return render_template(
         f"whatsapp_logs/{name}",
         told=told,
@@ -452,8 +451,8 @@ def _render(name: str, told: campaigns.Told, **more: Any) -> str:
         seen=campaign_words.fingerprint(told),
         sees=_sees(),
         may_prepare=person.may(Right.CAMPAIGNS),
-        may_release=person.may(Right.RELEASE) and person.name not in prepared,
-        is_mine=person.name in prepared,
+        may_release=person.may(Right.RELEASE) and person.name not in campaign.prepared_by,
+        is_mine=person.name in campaign.prepared_by,
         release_from=service.config.campaign_release_from,
         rate=service.config.sender_rate,
         price_unit=service.config.price_unit,
