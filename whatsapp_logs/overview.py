@@ -42,23 +42,32 @@ def read(
 ) -> Overview:
     """Everything a list shows, in the caller's transaction."""
     chosen = select(conn, wanted)
-    page = messages.page(conn, wanted, before=before, after=after, offset=offset, limit=limit, chosen=chosen)
+    place: dict[str, Any] = {"before": before, "after": after, "offset": offset, "limit": limit}
+    known = messages.page_and_counts(conn, wanted, chosen, **place) if chosen.addresses else None
     totals = counts.totals(conn)
+    if known is not None:
+        return _exactly(wanted, totals, *known)
+    page = messages.page(conn, wanted, chosen=chosen, **place)
     is_all = page.newer is None and page.older is None
     if chosen.is_scattered:
         return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=is_all)
     if is_all and not wanted.statuses and not wanted.is_counted:  # all of them are on this page
-        filtered: Mapping[Status, int] | None = Counter(message.status for message in page.messages)
-    else:
-        filtered = _count_by_status(conn, wanted.only(), totals, chosen)
+        return _exactly(wanted, totals, page, Counter(message.status for message in page.messages))
+    filtered = None if chosen.addresses else _count_by_status(conn, wanted.only(), totals, chosen)
     if filtered is not None:
-        total = sum(n for status, n in filtered.items() if not wanted.statuses or status in wanted.statuses)
-        return Overview(page=page, totals=totals, filtered=filtered, total=total, is_total_exact=True)
+        return _exactly(wanted, totals, page, filtered)
     if is_all:
         return Overview(page=page, totals=totals, filtered=None, total=len(page.messages), is_total_exact=True)
     found = messages.count_up_to(conn, chosen, wanted) if wanted.statuses else chosen.count_limit + 1
     total, is_exact = min(found, chosen.count_limit), found <= chosen.count_limit
     return Overview(page=page, totals=totals, filtered=None, total=total, is_total_exact=is_exact)
+
+
+def _exactly(
+    wanted: MessageFilter, totals: counts.Totals, page: messages.Page, filtered: Mapping[Status, int]
+) -> Overview:
+    total = sum(n for status, n in filtered.items() if not wanted.statuses or status in wanted.statuses)
+    return Overview(page=page, totals=totals, filtered=filtered, total=total, is_total_exact=True)
 
 
 def count(conn: Connection[Any], wanted: MessageFilter) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -53,6 +54,27 @@ _ROWS_IN_ORDER = f"SELECT {COLUMNS} FROM {_SOURCE} {{walk}}"  # noqa: S608 - wor
 _ROWS_OF_KEYS = f"""
     WITH page AS MATERIALIZED ({{keys}})
     SELECT {COLUMNS} FROM page JOIN whatsapp_logs.messages AS m USING (id) LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
+    ORDER BY page.created_at {{order}}, page.id {{order}}"""  # noqa: S608 - words of ours; values are parameters
+
+# All messages of some numbers at once: how many stand where, if they are fewer than `most`, and beside it those of the page.
+# Whether they are, their index tells without the table, where it holds all that is asked.
+_ALL_OF_THEM = f"""
+    WITH few AS MATERIALIZED (
+        SELECT {{may_be_few}} AS they_are
+    ), found AS MATERIALIZED (
+        SELECT m.created_at, m.id, m.status FROM whatsapp_logs.messages AS m
+        WHERE (SELECT they_are FROM few) AND {{where}} LIMIT %(most)s
+    ), told AS MATERIALIZED (
+        SELECT COALESCE(json_object_agg(status, n), '{{{{}}}}')::text AS counts
+        FROM (SELECT status, count(*) AS n FROM found GROUP BY status) AS each_status
+        HAVING (SELECT they_are FROM few) AND COALESCE(sum(n), 0) < %(most)s
+    ), page AS MATERIALIZED (
+        SELECT created_at, id FROM found AS m WHERE EXISTS (SELECT FROM told){{among}}
+        ORDER BY created_at {{order}}, id {{order}} LIMIT %(limit)s OFFSET %(offset)s
+    )
+    SELECT {COLUMNS}, told.counts
+    FROM told LEFT JOIN page ON true
+    LEFT JOIN whatsapp_logs.messages AS m ON m.id = page.id LEFT JOIN whatsapp_logs.media AS d ON d.id = m.media_id
     ORDER BY page.created_at {{order}}, page.id {{order}}"""  # noqa: S608 - words of ours; values are parameters
 
 
@@ -175,6 +197,36 @@ def page(
             found = fetch(conn, query, parameters | {"limit": limit + 1, "offset": offset})
         if len(found) > limit:
             break
+    return _page(found, before=before, upwards=upwards, offset=offset, limit=limit)
+
+
+def page_and_counts(
+    conn: Connection[Any],
+    wanted: MessageFilter,
+    chosen: Selection,
+    *,
+    before: Cursor | None = None,
+    after: Cursor | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> tuple[Page, dict[Status, int]] | None:
+    """As `page`, and `count_by_status` whatever the status, by one look at all messages of the numbers that were `chosen`.
+
+    None when they are more than `chosen.count_limit`. For four digits half of what asking for both takes.
+    """
+    upwards = after is not None and before is None
+    words, parameters = chosen.all_of_them(wanted, cursor=after if upwards else before, upwards=upwards)
+    parameters |= {"most": chosen.count_limit + 1, "limit": limit + 1, "offset": offset}
+    with conn.cursor(row_factory=_filled_beside) as reading, portal_ids(wanted):
+        found = reading.execute(sql.SQL(_ALL_OF_THEM).format(**words), parameters).fetchall()
+    if not found:
+        return None
+    counts = {Status(status): int(n) for status, n in json.loads(found[0][1]).items()}
+    messages = [message for message, _ in found if message is not None]
+    return _page(messages, before=before, upwards=upwards, offset=offset, limit=limit), counts
+
+
+def _page(found: list[Message], *, before: Cursor | None, upwards: bool, offset: int, limit: int) -> Page:
     has_more, rows = len(found) > limit, found[:limit]
     if upwards:
         rows.reverse()
@@ -247,7 +299,18 @@ def _filled(reading: Reading[Any]) -> Callable[[Sequence[Any]], Message]:
     """Messages filled at once, by the names of the query's columns: a quarter of what forty keyword arguments cost a row."""
     result = reading.pgresult
     assert result is not None
-    names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
+    return _filler([(result.fname(place) or b"").decode() for place in range(result.nfields)])
+
+
+def _filled_beside(reading: Reading[Any]) -> Callable[[Sequence[Any]], tuple[Message | None, Any]]:
+    """The same, or None for a row without one; and beside it the last column, which is no message's."""
+    result = reading.pgresult
+    assert result is not None
+    fill = _filler([(result.fname(place) or b"").decode() for place in range(result.nfields - 1)])
+    return lambda row: (None if row[0] is None else fill(row[:-1]), row[-1])
+
+
+def _filler(names: list[str]) -> Callable[[Sequence[Any]], Message]:
     assert frozenset(names) == _FIELDS, "what is not asked for would be told as its default"
 
     def message(row: Sequence[Any]) -> Message:

@@ -29,7 +29,7 @@ _ASKED = (
     "m.id, m.created_at, m.direction, m.recipient, m.sender, m.status, m.message_type, m.client_id, m.policy_id, m.campaign_id,"
     " m.error_code, m.failed_at"
 )
-_ADDRESSES = "grams @> whatsapp_logs.grams(%(phone)s) AND digits LIKE '%%' || %(phone)s || '%%'"
+_ADDRESSES = "grams @> %(grams)s AND digits LIKE '%%' || %(phone)s || '%%'"
 # A number's digits stand together; those of a user id may have letters between them.
 _HOLDS = "(m.{a} LIKE {p} OR (NOT m.{a} ^@ '+' AND whatsapp_logs.digits(m.{a}) LIKE {p}))"
 
@@ -127,6 +127,28 @@ class Selection:
         ).format(columns=sql.SQL(_ASKED), place=place, order=order, rows=_NEAR_ROWS, where=self.where)
         return [(near, parameters), (merged, parameters)]
 
+    def all_of_them(
+        self, wanted: MessageFilter, *, cursor: Cursor | None = None, upwards: bool = False
+    ) -> tuple[dict[str, sql.Composable], dict[str, Any]]:
+        """Of `messages` of some numbers: {where} they are, whatever their status, and {among} them those next to the cursor.
+
+        {may_be_few} asks whether there are fewer than %(most)s, where that costs little; {order} is the page's.
+        """
+        conditions, parameters = _conditions(wanted.only())
+        everything = replace(self, conditions=conditions, parameters=self.parameters | parameters)
+        place, parameters = everything._next_to(cursor, upwards=upwards)
+        among = sql.SQL(" AND {}").format(_is_one_of("m.status", wanted.statuses)) if wanted.statuses else sql.SQL("")
+        is_in_index = not (
+            wanted.types or wanted.error_code or wanted.client_id or wanted.policy_id or wanted.campaign_id
+        )
+        number = "(SELECT count(*) FROM (SELECT FROM whatsapp_logs.messages AS m WHERE {} LIMIT %(most)s) AS looked_at) < %(most)s"
+        return {
+            "may_be_few": sql.SQL(number).format(everything.where) if is_in_index else sql.SQL("true"),
+            "where": everything.where,
+            "among": among + place,
+            "order": sql.SQL("ASC" if upwards else "DESC"),
+        }, parameters
+
     def _next_to(self, cursor: Cursor | None, *, upwards: bool) -> tuple[sql.Composable, dict[str, Any]]:
         """The condition for what lies on that side of the cursor, and all parameters."""
         if cursor is None:
@@ -168,7 +190,7 @@ def select(conn: Connection[Any], wanted: MessageFilter, *, known: Selection | N
     addresses = _addresses(conn, wanted.phone) if known is None else known.addresses
     column = "sender" if wanted.direction == "inbound" else "recipient"
     if len(addresses) > _MAX_ADDRESSES:
-        parameters["phone"] = wanted.phone
+        parameters |= {"phone": wanted.phone, "grams": _grams(wanted.phone)}
         return Selection("m", conditions, parameters, address_column=column, is_scattered=True, is_common=not is_rare)
     if not addresses:
         return Selection("m", sql.SQL("{} AND false").format(conditions), parameters)
@@ -252,6 +274,12 @@ def _addresses(conn: Connection[Any], phone: str) -> tuple[str, ...]:
         return (phone,)
     found = conn.execute(
         f"SELECT address FROM whatsapp_logs.addresses WHERE {_ADDRESSES} LIMIT {_MAX_ADDRESSES + 1}".encode(),  # noqa: S608 - words of ours; values are parameters
-        {"phone": phone},
+        {"phone": phone, "grams": _grams(phone)},
     ).fetchall()
     return tuple(row[0] for row in found)
+
+
+def _grams(digits: str) -> list[str]:
+    """Three digits each, that hold all of them: a third of the lists to be compared, and LIKE looks at what is left."""
+    places = {*range(0, len(digits) - 2, 3), len(digits) - 3} if len(digits) > 2 else set()
+    return sorted({digits[place : place + 3] for place in places})
