@@ -50,10 +50,10 @@ CREATE TABLE whatsapp_logs.accesses (
     CONSTRAINT accesses_pkey PRIMARY KEY (id),
     CONSTRAINT accesses_act_check CHECK ((act = ANY (ARRAY['opened'::text, 'document'::text, 'link'::text, 'searched'::text, 'listed'::text, 'exported'::text, 'access_log'::text])))
 );
+CREATE INDEX accesses_act ON whatsapp_logs.accesses USING btree (act, at DESC, id DESC);
+    -- Who has exported, who has used a link; and which exports may have held somebody's messages.
 CREATE INDEX accesses_at ON whatsapp_logs.accesses USING btree (at DESC, id DESC);
     -- A page of the access log, newest first.
-CREATE INDEX accesses_exported ON whatsapp_logs.accesses USING btree (at) WHERE (act = 'exported'::text);
-    -- Which exports may have held somebody's messages.
 CREATE INDEX accesses_message ON whatsapp_logs.accesses USING btree (message_id, at DESC) WHERE (message_id IS NOT NULL);
     -- Who has opened this message.
 CREATE INDEX accesses_person ON whatsapp_logs.accesses USING btree (person, at DESC, id DESC);

@@ -18,7 +18,7 @@ import pytest
 
 from benches import seed
 from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService
-from whatsapp_logs.access_log import AccessFilter
+from whatsapp_logs.access_log import AccessFilter, Act
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.store.selection import COUNT_LIMIT, SCATTERED_COUNT_LIMIT
 
@@ -165,26 +165,75 @@ def test_no_statement_is_planned_anew_at_each_call(log: WhatsAppService) -> None
             log.overview(wanted)
     with log.transaction() as conn:
         row = conn.execute(
-            "SELECT count(*), sum(generic_plans)::int, sum(custom_plans)::int FROM pg_prepared_statements"
+            """
+            SELECT count(*), sum(generic_plans)::int, sum(custom_plans)::int,
+                   current_setting('jit'), current_setting('max_parallel_workers_per_gather')
+            FROM pg_prepared_statements
+            """
         ).fetchone()
     assert row is not None
-    prepared, once, anew = row
+    prepared, once, anew, *begun = row
     assert (prepared > 4, once > 40, anew) == (True, True, 0), row
+    assert begun == ["off", "0"], "for fifty rows neither is worth its beginning"
 
 
 def test_alarms_look_at_no_more_of_what_was_too_late_than_they_tell_of(
     log: WhatsAppService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of another code, of which there are many, as if these were scheduled messages that came too late."""
+    monkeypatch.setattr("whatsapp_logs.store.alarms.COUNT_UP_TO", 10)
     before = looked_at(log, log.readings)
     monkeypatch.setattr("whatsapp_logs.store.alarms.TOO_LATE", "63016")
     with log.transaction() as conn:
         row = conn.execute("SELECT count(*) FROM whatsapp_logs.rare_statuses WHERE error_code = '63016'").fetchone()
     assert row is not None
     assert row[0] > 400
-    monkeypatch.setattr("whatsapp_logs.store.alarms.COUNT_UP_TO", 10)
     now = looked_at(log, log.readings)
     assert (now[0], now[1] <= before[1] + 2 * 10) == (before[0], True), (now, before)
+
+
+@pytest.mark.parametrize(
+    "wanted", [MessageFilter(direction="inbound", **MONTH), MessageFilter(types=RARE_TYPE, **MONTH)], ids=said
+)
+def test_parts_of_a_day_are_counted_by_the_index_of_what_is_counted(
+    wanted: MessageFilter, log: WhatsAppService
+) -> None:
+    """In a zone whose day is not UTC's: what is received, or of a rare type, is counted without what is not."""
+    wanted = replace(wanted, zone=ZoneInfo("Pacific/Kiritimati"))
+    shown = len(log.page(wanted).messages)
+    whole, rows = looked_at(log, lambda: log.overview(wanted))
+    assert whole == 0
+    assert rows <= 2 * shown + 20, (rows, shown)
+
+
+def test_the_failures_of_some_numbers_are_found_without_looking_at_what_arrived(log: WhatsAppService) -> None:
+    wanted = MessageFilter(phone="20155501", error_code="63016")
+    shown = log.overview(wanted).total
+    failures = log.overview(MessageFilter(phone="20155501", statuses=(Status.FAILED, Status.UNDELIVERED))).page.messages
+    whole, rows = looked_at(log, lambda: log.overview(wanted))
+    assert whole == 0
+    assert shown < rows < 250, (rows, shown, len(failures))
+
+
+def test_of_many_numbers_only_those_that_are_found_are_looked_at(log: WhatsAppService) -> None:
+    with log.transaction() as conn:
+        everybody = conn.execute("SELECT count(*) FROM whatsapp_logs.addresses").fetchone()
+    before = _addresses_looked_at(log)
+    log.page(MessageFilter(phone="12015550142"))
+    after = _addresses_looked_at(log)
+    assert everybody is not None
+    assert (everybody[0] > 30_000, after[0] - before[0], after[1] - before[1] < 20) == (True, 0, True)
+
+
+def _addresses_looked_at(log: WhatsAppService) -> tuple[int, int]:
+    with log.transaction() as conn:
+        conn.execute("SELECT pg_stat_force_next_flush()")
+    with log.transaction() as conn:
+        row = conn.execute(
+            "SELECT seq_scan::int, idx_tup_fetch::int FROM pg_stat_user_tables WHERE relid = 'whatsapp_logs.addresses'::regclass"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def test_the_gate_looks_at_a_hundred_messages_of_each_recipient_at_most(log: WhatsAppService, filled: str) -> None:
@@ -286,11 +335,13 @@ def _everything(conn: psycopg.Connection[Any], wanted: MessageFilter) -> list[An
     [
         AccessFilter(),
         AccessFilter(person="person-3"),
+        AccessFilter(acts=(Act.EXPORTED,)),
+        AccessFilter(acts=(Act.LINK,)),
         AccessFilter(message_id=142),
         AccessFilter(client_id="142"),
         AccessFilter(since=datetime.now(UTC) - timedelta(days=200), until=datetime.now(UTC) - timedelta(days=199)),
     ],
-    ids=["all", "person", "message", "client", "day"],
+    ids=["all", "person", "exports", "links", "message", "client", "day"],
 )
 def test_a_page_of_the_access_log_looks_at_little_more_than_it_shows(
     wanted: AccessFilter, log: WhatsAppService

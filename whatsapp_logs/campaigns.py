@@ -548,7 +548,7 @@ def release(conn: Connection[Any], campaign_id: int, *, person: str) -> Campaign
     campaign = _held(conn, campaign_id)
     if campaign.state != "waiting":
         raise InvalidInput("campaign", "This campaign does not wait for a release any more.")
-    if person in campaign.prepared_by:
+    if person in campaign.people:
         raise NotAllowed("You have prepared this campaign yourself: somebody else has to look at it and release it.")
     _set_going(conn, campaign_id, person=person, now=datetime.now(UTC))
     return _held(conn, campaign_id)

@@ -292,8 +292,8 @@ def _write_campaigns(conn: psycopg.Connection[tuple[object, ...]], ids: list[int
         """
         WITH c AS (
             INSERT INTO whatsapp_logs.campaigns (name, state, source, columns, forecast, checked_at, recipients, queued_up_to,
-                created_by, changed_by, asked_by, asked_at, released_by, released_at, stopped_by, ended_at)
-            SELECT 'a', state, 'a', %(columns)s, %(forecast)s, now(), %(n)s, %(n)s, 'a', 'a', 'a', now(), 'a',
+                created_by, changed_by, asked_by, prepared_by, asked_at, released_by, released_at, stopped_by, ended_at)
+            SELECT 'a', state, 'a', %(columns)s, %(forecast)s, now(), %(n)s, %(n)s, 'a', 'a', 'a', %(hands)s, now(), 'a',
                    CASE WHEN state NOT IN ('draft', 'waiting') THEN now() END, 'a',
                    CASE WHEN state IN ('done', 'canceled') THEN now() END
             FROM unnest(ARRAY['draft', 'waiting', 'running', 'paused', 'done', 'canceled']) AS state,
@@ -313,6 +313,7 @@ def _write_campaigns(conn: psycopg.Connection[tuple[object, ...]], ids: list[int
             "n": len(XSS),
             "ids": ids[: len(XSS)],
             "tagged": tagged,
+            "hands": [f"{payload} {TAG}campaigns.prepared_by" for payload in XSS],
         },
     )
 

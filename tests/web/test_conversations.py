@@ -155,6 +155,8 @@ def test_what_cannot_be_sent_is_said_beside_the_box(hear: Hear, agent: Person, b
     answer = agent.post(f"{LIST}/{hear()}/reply", data={"body": body, "request_key": KEY})
     assert answer.status_code == 400
     assert says in answer.text
+    assert "wl-bad" in answer.text.partition('role="alert"')[0].rpartition("<p")[2]
+    assert 'aria-invalid="true"' in answer.text
 
 
 def test_the_gates_sentence_stands_beside_the_words_which_are_kept(
@@ -484,6 +486,8 @@ def test_a_second_answer_to_the_same_question_is_held_back_once_with_its_words(
     assert held_back.status_code == 409
     assert "agent@office.example.test answered" in held_back.text
     assert ">On Friday, I think.</textarea>" in held_back.text, "the draft is kept"
+    assert "wl-warn" in held_back.text.partition('role="alert"')[0].rpartition("<p")[2], "and no mistake of hers"
+    assert "aria-invalid" not in held_back.text
     assert "Tomorrow." in held_back.text, "and beside it what was answered"
     sent = [one.body for one in service.page(MessageFilter()).messages]
     assert sent == ["Tomorrow."]

@@ -24,9 +24,8 @@ _ROW_COLUMNS = """
     r.position, r.cells, r.address, r.client_id, r.policy_id, r.variables, r.problem, r.reason, r.resend_of, r.message_id"""
 _BEYOND = 2**63 - 1  # no campaign has this id
 _WRITTEN_TOGETHER = 5000  # rows of one statement
-_HAS_PREPARED = (
-    """, prepared_by = CASE WHEN {0} = ANY (prepared_by) THEN prepared_by ELSE prepared_by || {0}::text END"""
-)
+_HAVE_PREPARED = """,
+    prepared_by = prepared_by || ARRAY(SELECT hand FROM unnest(%(hands)s::text[]) AS hand WHERE hand <> ALL (prepared_by))"""
 _SETTABLE = frozenset({
     "name", "state", "message_type", "template_version_id", "columns", "mapping", "source", "audience", "content_sha256",
     "recipients", "forecast", "checked_at", "tested_at", "test_message_id", "changed_by", "changed_at", "asked_by", "asked_at",
@@ -39,7 +38,8 @@ _SETTABLE = frozenset({
 class Campaign:
     """One campaign. `state` is draft, waiting (for its release), running, paused, done or canceled.
 
-    `prepared_by` is who began it, whoever changed it, and whoever asked for its release, in the order in which they came.
+    `prepared_by` is who began it, whoever changed it, and whoever asked for its release, in the order in which they came;
+    `people` are these, and those that a program from before that column knew of.
     """
 
     id: int
@@ -73,6 +73,12 @@ class Campaign:
     check_asked_at: datetime | None
     checked_up_to: int
     prepared_by: list[str]
+
+    @property
+    def people(self) -> list[str]:
+        """Everybody who has had a hand in it: none of them releases it."""
+        known = [self.created_by, *self.prepared_by, self.changed_by, self.asked_by]
+        return list(dict.fromkeys(person for person in known if person))
 
     @property
     def is_draft(self) -> bool:
@@ -181,9 +187,10 @@ def change(conn: Connection[Any], campaign_id: int, **values: Any) -> None:
         for name, value in values.items()
     }
     sets = sql.SQL(", ").join(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in given)
-    for name in ("changed_by", "asked_by"):
-        if given.get(name) is not None:
-            sets += sql.SQL(_HAS_PREPARED).format(sql.Placeholder(name))
+    hands = [given[name] for name in ("changed_by", "asked_by") if given.get(name) is not None]
+    if hands:
+        sets += sql.SQL(_HAVE_PREPARED)
+        given["hands"] = hands
     conn.execute(
         sql.SQL("UPDATE whatsapp_logs.campaigns SET {} WHERE id = %(id)s").format(sets), given | {"id": campaign_id}
     )

@@ -212,7 +212,7 @@ def page_and_counts(
 ) -> tuple[Page, dict[Status, int]] | None:
     """As `page`, and `count_by_status` whatever the status, by one look at all messages of the numbers that were `chosen`.
 
-    None when they are more than `chosen.count_limit`. For four digits half of what asking for both takes.
+    None when they are more than `chosen.count_limit`. Of some hundred messages, half of what asking for both takes.
     """
     upwards = after is not None and before is None
     words, parameters = chosen.all_of_them(wanted, cursor=after if upwards else before, upwards=upwards)

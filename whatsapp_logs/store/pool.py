@@ -25,8 +25,8 @@ _TOO_SLOW = (
 _IN_THE_WAY = "Somebody else changed the same messages in this moment. Nothing was changed; try again."
 _DISK_FULL = "The database's disk is full. Nothing was changed; the administrator has to make room."
 _READ_ONLY = "The database takes no changes just now. Nothing was changed; try again in a moment."
-# Every statement looks at little, whatever its values. Its plan is made once, so that it is the same for every call (made anew it
-# was up to half of a page's time); and nothing is compiled or shared out among processes: PostgreSQL, which takes a LIMIT it cannot
+# Our statements look at little, whatever their values. Each plan is made once, the same for every call (made anew it was up to
+# half of a page's time); and nothing is compiled or shared out among processes: PostgreSQL, which takes a LIMIT it cannot
 # see for a tenth of the table, would begin both for fifty rows, and beginning takes milliseconds.
 _PLANS = {"plan_cache_mode": "force_generic_plan", "jit": "off", "max_parallel_workers_per_gather": 0}
 # A connection whose network died without a word is noticed within a minute, not after hours.

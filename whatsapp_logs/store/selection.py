@@ -14,6 +14,7 @@ from whatsapp_logs.errors import InvalidInput
 from whatsapp_logs.filters import Cursor, MessageFilter
 from whatsapp_logs.message import Status
 from whatsapp_logs.store import counts
+from whatsapp_logs.store.words import is_one_of
 
 _RARE = frozenset(Status) - {Status.DELIVERED, Status.READ, Status.RECEIVED}
 _FAILING = (Status.CANCELED, Status.FAILED, Status.UNDELIVERED)
@@ -75,8 +76,8 @@ class Selection:
         """All conditions in one."""
         parts = [self.conditions]
         if self.statuses:
-            parts.append(_is_one_of("r.status", self.statuses))
-        if self.addresses:  # a single one by `=`, as `_is_one_of` has it
+            parts.append(is_one_of("r.status", self.statuses))
+        if self.addresses:  # a single one by `=`, as `is_one_of` has it
             one_or_more = "m.{} = %(address)s" if len(self.addresses) == 1 else "m.{} = ANY (%(addresses)s)"
             parts.append(sql.SQL(one_or_more).format(sql.Identifier(self.address_column)))
         if self.is_scattered:
@@ -135,9 +136,11 @@ class Selection:
         {may_be_few} asks whether there are fewer than %(most)s, where that costs little; {order} is the page's.
         """
         conditions, parameters = _conditions(wanted.only())
+        if wanted.error_code:  # as `select` has it
+            conditions = sql.SQL("{} AND m.failed_at IS NOT NULL").format(conditions)
         everything = replace(self, conditions=conditions, parameters=self.parameters | parameters)
         place, parameters = everything._next_to(cursor, upwards=upwards)
-        among = sql.SQL(" AND {}").format(_is_one_of("m.status", wanted.statuses)) if wanted.statuses else sql.SQL("")
+        among = sql.SQL(" AND {}").format(is_one_of("m.status", wanted.statuses)) if wanted.statuses else sql.SQL("")
         is_in_index = not (
             wanted.types or wanted.error_code or wanted.client_id or wanted.policy_id or wanted.campaign_id
         )
@@ -222,7 +225,7 @@ def _has_rarer_type(conn: Connection[Any], wanted: MessageFilter) -> bool:
 def _aside(wanted: MessageFilter) -> Selection:
     conditions, parameters = _conditions(replace(wanted, statuses=()), table="r")
     if wanted.error_code:  # has an index of its own, in which all statuses stand together
-        conditions = sql.SQL("{} AND {}").format(conditions, _is_one_of("r.status", wanted.statuses))
+        conditions = sql.SQL("{} AND {}").format(conditions, is_one_of("r.status", wanted.statuses))
         return Selection("r", conditions, parameters)
     return Selection("r", conditions, parameters, statuses=wanted.statuses)
 
@@ -251,21 +254,14 @@ def _conditions(wanted: MessageFilter, *, table: str = "m") -> tuple[sql.Compose
         # Written out, because an index that holds one direction serves no query that might ask for the other.
         parts = [sql.SQL("m.direction = {}").format(sql.Literal(wanted.direction))]
         if wanted.statuses:
-            parts.append(_is_one_of("m.status", wanted.statuses))
+            parts.append(is_one_of("m.status", wanted.statuses))
     if wanted.types:  # written out, because one plan does not suit a type that is rare and one that is not
-        parts.append(_is_one_of(f"{table}.message_type", wanted.types))
+        parts.append(is_one_of(f"{table}.message_type", wanted.types))
     for name, value, condition in given:
         if value:
             parts.append(sql.SQL(condition))
             parameters[name] = value
     return sql.SQL(" AND ").join(parts), parameters
-
-
-def _is_one_of(column: str, words: tuple[str, ...]) -> sql.Composed:
-    """A single one is compared by `=`: an index whose first column is compared with an array is not read in its order."""
-    one_or_more = "{} = {}" if len(words) == 1 else "{} IN ({})"
-    literals = [sql.Literal(word.replace("%", "%%")) for word in words]  # all that is made here is run with parameters
-    return sql.SQL(one_or_more).format(sql.SQL(column), sql.SQL(", ").join(literals))
 
 
 def _addresses(conn: Connection[Any], phone: str) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _FILE = "/whatsapp_logs/messages/<int:message_id>/files/<int:place>"
 _MAX_ID, _MAX_PLACE = 2**63 - 1, 99
 _MAX_TEXT = 1600  # WhatsApp's own limit at Twilio (21617)
 _MAX_FIELD = 600
+_CONFLICT = 409  # somebody has answered meanwhile: no mistake of whoever writes now
 _ANSWERED_JUST_NOW = timedelta(minutes=5)
 # Drawn by an <img> of ours only: opened by itself, every file of a customer is a download.
 _PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -198,7 +199,7 @@ def _send(conversation_id: int, draft: Draft, **typed: Any) -> BaseResponse | tu
     try:
         answer = current.service().desk.reply(_id(conversation_id), draft, seen=_seen_by_form())
     except AlreadyAnswered as quicker:
-        return _refused(conversation_id, str(quicker), status=409, **typed)
+        return _refused(conversation_id, str(quicker), status=_CONFLICT, **typed)
     if isinstance(answer, gate.Verdict):
         refusal = answer.refusal
         return _refused(conversation_id, refusal.text if refusal else "It cannot be sent.", **typed)
@@ -221,7 +222,7 @@ def _refused(conversation_id: int, text: str, *, status: int = 400, **typed: Any
     chat = current.service().desk.chat(_id(conversation_id))
     looks.at_conversation(chat.conversation)
     now = g.whatsapp_logs_now = datetime.now(UTC)
-    return _page(chat, now=now, refused=text, **typed), status
+    return _page(chat, now=now, refused=text, is_held_back=status == _CONFLICT, **typed), status
 
 
 def _page(
@@ -229,6 +230,7 @@ def _page(
     *,
     now: datetime,
     refused: str | None = None,
+    is_held_back: bool = False,
     body: str = "",
     typed: Mapping[str, str] | None = None,
     chosen: Version | None = None,
@@ -239,6 +241,7 @@ def _page(
         "whatsapp_logs/conversation.html",
         notice=take_notice(),
         refused=refused,
+        is_held_back=is_held_back,
         body=body,
         typed_fields=typed or {},
         chosen=chosen,
