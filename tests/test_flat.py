@@ -20,6 +20,7 @@ from benches import seed
 from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService
 from whatsapp_logs.access_log import AccessFilter, Act
 from whatsapp_logs.filters import Cursor
+from whatsapp_logs.store import refreshes
 from whatsapp_logs.store.selection import COUNT_LIMIT, SCATTERED_COUNT_LIMIT
 
 pytestmark = pytest.mark.slow
@@ -234,6 +235,25 @@ def _addresses_looked_at(log: WhatsAppService) -> tuple[int, int]:
         ).fetchone()
     assert row is not None
     return row[0], row[1]
+
+
+@pytest.mark.parametrize(("back", "most"), [(timedelta(hours=1), 100), (timedelta(days=1), 1_000)])
+def test_a_sweep_looks_at_what_is_recent_and_not_at_all_that_never_arrived(
+    back: timedelta, most: int, log: WhatsAppService, filled: str
+) -> None:
+    with psycopg.connect(filled) as conn:
+        row = conn.execute("SELECT count(*) FROM whatsapp_logs.rare_statuses WHERE status = 'sent'").fetchone()
+    assert row is not None
+    assert row[0] > 1_500
+    now = datetime.now(UTC)
+
+    def read() -> None:
+        with log.transaction() as conn:
+            refreshes.due(conn, since=now - back, delivered_since=now - back, now=now, limit=5_000)
+
+    whole, rows = looked_at(log, read)
+    assert whole == 0
+    assert rows < most, rows
 
 
 def test_the_gate_looks_at_a_hundred_messages_of_each_recipient_at_most(log: WhatsAppService, filled: str) -> None:

@@ -207,7 +207,8 @@ def test_a_sweep_repairs_lost_callbacks_unasked_and_asks_old_messages_seldom(
 
 
 @pytest.mark.parametrize(
-    ("age", "asked_ago", "due"), [(30, 4, True), (600, 30, False), (600, 61, True), (6 * 1440, 1500, True)]
+    ("age", "asked_ago", "due"),
+    [(30, 4, True), (600, 30, False), (600, 61, True), (6 * 1440, 1500, True), (34 * 1440, 1500, True)],
 )
 def test_what_is_due_is_a_matter_of_age(
     age: int, asked_ago: int, due: bool, service: WhatsAppService, dsn: str
@@ -220,26 +221,91 @@ def test_what_is_due_is_a_matter_of_age(
         checked = now - timedelta(minutes=asked_ago)
         conn.execute("UPDATE whatsapp_logs.messages SET last_status_check = %s WHERE id = %s", [checked, sent.id])
     with service.transaction() as conn:
-        found = refreshes.due(conn, delivered_since=now - timedelta(days=7), now=now, limit=10)
+        back = {"since": now - refresh.ASKED_FOR, "delivered_since": now - timedelta(days=7)}
+        found = refreshes.due(conn, **back, now=now, limit=10)
     assert [row.id for row in found] == ([sent.id] if due else [])
 
 
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
 @pytest.mark.parametrize(
-    ("minute", "hours_old", "is_asked"),
-    [(7, 0.5, True), (7, 2, False), (20, 2, True), (20, 30, False), (0, 30, True), (0, 200, False)],
+    ("status", "back", "hours_old", "is_asked"),
+    [
+        ("delivered", HOUR, 0.5, True),
+        ("delivered", HOUR, 2, False),
+        ("delivered", DAY, 2, True),
+        ("delivered", DAY, 30, False),
+        ("delivered", refresh.ASKED_FOR, 30, True),
+        ("delivered", refresh.ASKED_FOR, 200, False),
+        ("sent", HOUR, 2, False),
+        ("sent", DAY, 2, True),
+        ("sent", refresh.ASKED_FOR, 34 * 24, True),
+        ("sent", refresh.ASKED_FOR, 36 * 24, False),
+    ],
 )
-def test_delivered_messages_are_looked_through_the_seldomer_the_older_they_are(
-    minute: int, hours_old: float, is_asked: bool, service: WhatsAppService, simulator: Simulator
+def test_messages_are_looked_through_the_seldomer_the_older_they_are(
+    status: str, back: timedelta, hours_old: float, is_asked: bool, service: WhatsAppService, simulator: Simulator
 ) -> None:
-    now = datetime.now(UTC).replace(minute=minute)
-    delivered = service.log_message(
-        message_sid="SM" + "d" * 32,
-        to="+447700900222",
-        status="delivered",
-        created_at=now - timedelta(hours=hours_old),
+    now = datetime.now(UTC)
+    message = service.log_message(
+        message_sid="SM" + "d" * 32, to="+447700900222", status=status, created_at=now - timedelta(hours=hours_old)
     )
-    refresh.sweep(service.transaction, service.gateway, now=now)
-    assert any(event.provider_status == "not_found" for event in service.timeline(delivered.id)) is is_asked
+    refresh.sweep(service.transaction, service.gateway, back=back, now=now)
+    assert was_asked(service, message.id) is is_asked
+
+
+def test_a_message_made_long_ago_for_now_is_asked_about_as_one_of_now(
+    service: WhatsAppService, simulator: Simulator, dsn: str
+) -> None:
+    now = datetime.now(UTC)
+    made = now - timedelta(days=300)
+    message = service.log_message(message_sid="SM" + "d" * 32, to="+447700900222", status="sent", created_at=made)
+    with psycopg.connect(dsn) as conn:
+        conn.execute("UPDATE whatsapp_logs.messages SET send_at = %s WHERE id = %s", [now - HOUR / 2, message.id])
+    refresh.sweep(service.transaction, service.gateway, back=HOUR, now=now)
+    assert was_asked(service, message.id)
+
+
+@pytest.mark.parametrize(
+    ("days_old", "asked_days_old", "is_asked"),
+    [(100, None, True), (100, 2, True), (100, 31, False), (399, None, True), (401, None, False)],
+)
+def test_refresh_all_asks_about_a_message_of_long_ago_until_its_end_was_seen(
+    days_old: int,
+    asked_days_old: int | None,
+    is_asked: bool,
+    service: WhatsAppService,
+    simulator: Simulator,
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Brought in from another log, it may have arrived and been read since; WhatsApp gives up after a month, and says nothing."""
+    monkeypatch.setattr(refresh, "_READ_TOGETHER", 2)
+    now = datetime.now(UTC)
+    made = [now - timedelta(days=days_old, minutes=n) for n in range(5)]
+    ids = [
+        service.log_message(message_sid=f"SM{n:032}", to="+447700900222", status="sent", created_at=at).id
+        for n, at in enumerate(made)
+    ]
+    if asked_days_old is not None:
+        with psycopg.connect(dsn) as conn:
+            conn.execute(
+                "UPDATE whatsapp_logs.messages SET last_status_check = created_at + make_interval(days => %s)",
+                [asked_days_old],
+            )
+    for asked in (5 if is_asked else 0, 0):  # a second run has nothing left to ask
+        run = service.refresh_all(started_by="asha")
+        service.run_refresh(run.id)
+        done = service.refresh_progress(run.id)
+        assert done is not None
+        assert (done.found, done.asked) == (asked, asked)
+    assert {was_asked(service, id_) for id_ in ids} == {is_asked}
+
+
+def was_asked(service: WhatsAppService, message_id: int) -> bool:
+    """Whether Twilio was asked: it does not know these, and its answer is an event."""
+    return any(event.provider_status == "not_found" for event in service.timeline(message_id))
 
 
 def test_a_busy_twilio_ends_the_sweep_and_the_next_one_goes_on(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
@@ -110,11 +110,14 @@ def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService)
         with service.transaction() as conn:
             counts.fold_deltas(conn)
 
-    @app.periodic(cron="* * * * *")
-    @app.task(name="sweep", queueing_lock="sweep", lock="sweep")
-    def sweep(timestamp: int) -> None:
-        if service.config.twilio_configured:
-            refresh.sweep(service.transaction, service.gateway)
+    # What is older is due seldom, and there is much of it: a month of 100 000 messages a day is not read every minute. Each has a
+    # place of its own in the queue, so that none is left out for another's sake.
+    for name, cron, back in (
+        ("sweep", "* * * * *", timedelta(hours=1)),
+        ("sweep_day", "*/10 * * * *", timedelta(days=1)),
+        ("sweep_month", "0 * * * *", refresh.ASKED_FOR),
+    ):
+        _add_sweep(app, service, name, cron=cron, back=back)
 
     @app.periodic(cron="* * * * *")
     @app.task(name="rescue_stalled", queueing_lock="rescue_stalled", pass_context=True)
@@ -124,6 +127,14 @@ def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService)
             log.warning("job %s (%s) lost its worker: done again", job.id, job.task_name)
             await manager.retry_job(job)
         await manager.delete_old_jobs(nb_hours=_KEEP_JOBS_H)
+
+
+def _add_sweep(app: procrastinate.App, service: WhatsAppService, name: str, *, cron: str, back: timedelta) -> None:
+    @app.periodic(cron=cron)
+    @app.task(name=name, queueing_lock=name, lock="sweep")
+    def sweep(timestamp: int) -> None:
+        if service.config.twilio_configured:
+            refresh.sweep(service.transaction, service.gateway, back=back)
 
 
 def keep_house(service: WhatsAppService) -> None:

@@ -13,19 +13,28 @@ from psycopg import Connection
 from whatsapp_logs import settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
-from whatsapp_logs.message import Message, Recorded, Source, StatusReport
+from whatsapp_logs.message import Message, Recorded, Source, Status, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import queue, refreshes
 
 log = logging.getLogger(__name__)
 
 READ_LEARNT_FOR = timedelta(days=7)  # so long a delivered message is asked whether it was read
+_KEPT_BY_WHATSAPP = timedelta(
+    days=30
+)  # what could not be delivered by then never is (its time-to-live, at most); nobody says so
+ASKED_FOR = _KEPT_BY_WHATSAPP + timedelta(
+    days=5
+)  # so long after it left, or was made, a message that is not final is asked about
+_KEPT_BY_TWILIO = timedelta(days=400)
+_NOT_FINAL = (Status.SENT, Status.SENDING, Status.QUEUED, Status.SCHEDULED)
 _SILENT_S = 60  # a run without a sign of life for so long has lost its worker
 _BATCH = 500
 _FETCH_BATCH = 20  # at four threads and the longest time-out still less than _SILENT_S
 _FETCH_THREADS = 4
 _LIST_WORTH = 20  # fewer pending messages than this are asked one by one
 _LIST_MARGIN = timedelta(hours=1)
+_READ_TOGETHER = 5000  # of the old ones: a statement is short, however many there are
 _SWEEP_LIMIT = 5000  # a minute's work at the provider's pace; the rest is due in the next
 
 
@@ -46,11 +55,14 @@ def resume_silent(conn: Connection[Any]) -> None:
 
 def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
     """Ask about everything pending: Twilio's list first, 1 000 a page, then what it did not show by SID; stops at 429."""
+    now = datetime.now(UTC)
     with transactions() as conn:
         if refreshes.take_over(conn, refresh_id, silent_s=_SILENT_S) is None:
             return
-        pending = refreshes.pending(conn, delivered_since=datetime.now(UTC) - READ_LEARNT_FOR)
+        pending = refreshes.pending(conn, since=now - ASKED_FOR, delivered_since=now - READ_LEARNT_FOR, now=now)
         refreshes.found(conn, refresh_id, len(pending))
+    for status in _NOT_FINAL:
+        pending += _left_behind(transactions, refresh_id, status, now=now, known=len(pending))
     problem = None
     try:
         for answers in _ask(gateway, pending):
@@ -70,14 +82,39 @@ def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
         refreshes.finish(conn, refresh_id, problem=problem)
 
 
-def sweep(transactions: Transactions, gateway: Gateway, *, now: datetime | None = None) -> int:
-    """Ask about what is due, recent messages often and old ones seldom; returns how many rows changed.
+def _left_behind(
+    transactions: Transactions, refresh_id: int, status: Status, *, now: datetime, known: int
+) -> list[refreshes.Pending]:
+    """Messages whose end nobody has seen: they were brought in, or nobody asked while they might still have arrived."""
+    found: list[refreshes.Pending] = []
+    since = now - ASKED_FOR
+    place: refreshes.Place | None = (status.value, since, 0)
+    while place is not None:
+        with transactions() as conn:
+            some, place = refreshes.left_behind(
+                conn,
+                before=place,
+                since=since,
+                oldest=now - _KEPT_BY_TWILIO,
+                ended=_KEPT_BY_WHATSAPP,
+                limit=_READ_TOGETHER,
+            )
+            found += some
+            refreshes.found(conn, refresh_id, known + len(found))
+    return found
+
+
+def sweep(
+    transactions: Transactions, gateway: Gateway, *, back: timedelta = ASKED_FOR, now: datetime | None = None
+) -> int:
+    """Ask about what is due of the messages of that time, recent ones often and old ones seldom; returns how many rows changed.
 
     What a lost callback left behind is repaired within a tenth of the message's age. A busy provider ends it; the next goes on.
     """
     now = now or datetime.now(UTC)
+    delivered_since = now - min(back, READ_LEARNT_FOR)
     with transactions() as conn:
-        due = refreshes.due(conn, delivered_since=now - _looked_back(now), now=now, limit=_SWEEP_LIMIT)
+        due = refreshes.due(conn, since=now - back, delivered_since=delivered_since, now=now, limit=_SWEEP_LIMIT)
     changed = 0
     try:
         for answers in _ask(gateway, due):
@@ -89,15 +126,6 @@ def sweep(transactions: Transactions, gateway: Gateway, *, now: datetime | None 
     if changed:
         log.info("the sweep asked about %s messages and changed %s", len(due), changed)
     return changed
-
-
-def _looked_back(now: datetime) -> timedelta:
-    """How far back this minute's sweep looks at delivered messages. The older ones are due seldom, and they are many: a week of an
-    office with 100 000 messages a day is not read every minute.
-    """
-    if now.minute == 0:
-        return READ_LEARNT_FOR
-    return timedelta(days=1) if now.minute % 10 == 0 else timedelta(hours=1)
 
 
 def one(transactions: Transactions, gateway: Gateway, message: Message) -> Recorded | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg import ClientCursor, Connection
+from psycopg.rows import class_row, dict_row
 
 _COLUMNS = "id, started_by, started_at, heartbeat_at, found, asked, changed, failed, problem, cancel_asked, finished_at"
+Place = tuple[str, datetime, int]  # a status, and the message of that status before which to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class Pending:
     id: int
     provider_id: str
     created_at: datetime
+
+
+_PENDING_ROW = class_row(Pending)
 
 
 def start(conn: Connection[Any], *, started_by: str | None) -> tuple[Refresh, bool]:
@@ -139,40 +143,72 @@ def ask_to_cancel(conn: Connection[Any], refresh_id: int) -> None:
     conn.execute("UPDATE whatsapp_logs.refreshes SET cancel_asked = true WHERE id = %(id)s", {"id": refresh_id})
 
 
-def pending(conn: Connection[Any], *, delivered_since: datetime) -> list[Pending]:
-    """All messages whose status may still change at the provider, newest first.
+def pending(conn: Connection[Any], *, since: datetime, delivered_since: datetime, now: datetime) -> list[Pending]:
+    """All messages made or meant to leave since then whose status may still change at the provider, newest first.
 
     Everything not final; messages delivered since then: `read` is learnt only by asking when its callback was lost; and what a
     person has declared not sent, but the provider has.
     """
-    with conn.cursor(row_factory=class_row(Pending)) as cursor:
-        return cursor.execute(_PENDING.format(due="").encode(), {"since": delivered_since}).fetchall()
+    return _read(conn, _PENDING.format(due=""), since=since, delivered_since=delivered_since, now=now)
 
 
-def due(conn: Connection[Any], *, delivered_since: datetime, now: datetime, limit: int) -> list[Pending]:
+def due(
+    conn: Connection[Any], *, since: datetime, delivered_since: datetime, now: datetime, limit: int
+) -> list[Pending]:
     """Those of `pending` of which nothing was asked for long enough: a tenth of their age, at least two minutes, at most a day."""
-    with conn.cursor(row_factory=class_row(Pending)) as cursor:
-        return cursor.execute(
-            f"{_PENDING.format(due=_DUE)} LIMIT %(limit)s".encode(),
-            {"since": delivered_since, "now": now, "limit": limit},
-        ).fetchall()
+    query = f"{_PENDING.format(due=_DUE)} LIMIT %(limit)s"
+    return _read(conn, query, since=since, delivered_since=delivered_since, now=now, limit=limit)
 
 
-# Imported rows may carry made-up ids: their provider is another.
-_PENDING = """
+def left_behind(
+    conn: Connection[Any], *, before: Place, since: datetime, oldest: datetime, ended: timedelta, limit: int
+) -> tuple[list[Pending], Place | None]:
+    """Of the next `limit` messages of one status, newest first: those not asked about since they have come to their end.
+
+    That is so long after they were made, or meant to leave. What was meant to leave since then is `pending`'s. Also where to go
+    on; None when there are no older ones.
+    """
+    status, at, id_ = before
+    bounds = {"status": status, "at": at, "id": id_, "since": since, "oldest": oldest, "ended": ended, "limit": limit}
+    found = _read(conn, _LEFT_BEHIND, row=dict_row, **bounds)
+    wanted = [Pending(row["id"], row["provider_id"], row["created_at"]) for row in found if row["is_wanted"]]
+    return wanted, (status, found[-1]["created_at"], found[-1]["id"]) if len(found) == limit else None
+
+
+def _read(conn: Connection[Any], query: str, *, row: Any = _PENDING_ROW, **parameters: Any) -> list[Any]:
+    with ClientCursor(conn, row_factory=row) as cursor:  # planned for these very days: they may be an hour, or a month
+        return cursor.execute(query.encode(), parameters).fetchall()
+
+
+# Imported rows may carry made-up ids: their provider is another. What was made before those days and meant to leave in them has
+# its time in an index.
+_AT_PROVIDER = "m.provider_id IS NOT NULL AND m.provider = 'twilio'"
+_PENDING = f"""
     SELECT m.id, m.provider_id, m.created_at
     FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-    WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND m.provider_id IS NOT NULL
-      AND m.provider = 'twilio' {due}
-    UNION ALL
-    SELECT m.id, m.provider_id, m.created_at
-    FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-    WHERE r.status = 'failed' AND r.error_code = 'not_sent' AND m.provider_id IS NOT NULL AND m.provider = 'twilio' {due}
+    WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND r.created_at >= %(since)s AND {_AT_PROVIDER} {{due}}
     UNION ALL
     SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
-    WHERE m.created_at >= %(since)s AND m.status = 'delivered' AND m.provider_id IS NOT NULL
-      AND m.direction = 'outbound' AND m.provider = 'twilio' {due}
-    ORDER BY created_at DESC, id DESC"""
+    WHERE m.send_at >= %(since)s AND m.send_at <= %(now)s AND m.created_at < %(since)s
+      AND m.status IN ('scheduled', 'queued', 'sending', 'sent') AND {_AT_PROVIDER} {{due}}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at
+    FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    WHERE r.status = 'failed' AND r.error_code = 'not_sent' AND r.created_at >= %(since)s AND {_AT_PROVIDER} {{due}}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
+    WHERE m.created_at >= %(delivered_since)s AND m.status = 'delivered' AND m.direction = 'outbound' AND {_AT_PROVIDER} {{due}}
+    ORDER BY created_at DESC, id DESC"""  # noqa: S608 - words of ours; values are parameters
 _DUE = """
       AND %(now)s - COALESCE(m.last_status_check, m.created_at)
           > LEAST(GREATEST((%(now)s - m.created_at) / 10, interval '2 minutes'), interval '1 day')"""
+_LEFT_BEHIND = f"""
+    SELECT m.id, m.provider_id, m.created_at,
+           {_AT_PROVIDER} AND GREATEST(m.created_at, m.send_at) < %(since)s
+           AND COALESCE(m.last_status_check, '-infinity') < GREATEST(m.created_at, m.send_at) + %(ended)s AS is_wanted
+    FROM (
+        SELECT message_id FROM whatsapp_logs.rare_statuses
+        WHERE status = %(status)s AND created_at >= %(oldest)s AND (created_at, message_id) < (%(at)s, %(id)s)
+        ORDER BY created_at DESC, message_id DESC LIMIT %(limit)s
+    ) AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    ORDER BY m.created_at DESC, m.id DESC"""  # noqa: S608 - words of ours; values are parameters
