@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -64,6 +64,8 @@ ERASED = "erased"  # in the place of the number of a message whose content was e
 TOO_LATE = (
     "too_late"  # the error code of a scheduled message whose time had passed long ago when something could send again
 )
+# What WhatsApp could not deliver by then it never does, and says nothing: Meta's time-to-live, at most.
+KEPT_BY_WHATSAPP = timedelta(days=30)
 NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
 
 

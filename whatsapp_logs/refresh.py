@@ -13,19 +13,15 @@ from psycopg import Connection
 from whatsapp_logs import settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
-from whatsapp_logs.message import Message, Recorded, Source, Status, StatusReport
+from whatsapp_logs.message import KEPT_BY_WHATSAPP, Message, Recorded, Source, Status, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import queue, refreshes
 
 log = logging.getLogger(__name__)
 
 READ_LEARNT_FOR = timedelta(days=7)  # so long a delivered message is asked whether it was read
-_KEPT_BY_WHATSAPP = timedelta(
-    days=30
-)  # what could not be delivered by then never is (its time-to-live, at most); nobody says so
-ASKED_FOR = _KEPT_BY_WHATSAPP + timedelta(
-    days=5
-)  # so long after it left, or was made, a message that is not final is asked about
+# So long after it left, or was made, a message that is not final is asked about.
+ASKED_FOR = KEPT_BY_WHATSAPP + timedelta(days=5)
 _KEPT_BY_TWILIO = timedelta(days=400)
 _NOT_FINAL = (Status.SENT, Status.SENDING, Status.QUEUED, Status.SCHEDULED)
 _SILENT_S = 60  # a run without a sign of life for so long has lost its worker
@@ -96,7 +92,7 @@ def _left_behind(
                 before=place,
                 since=since,
                 oldest=now - _KEPT_BY_TWILIO,
-                ended=_KEPT_BY_WHATSAPP,
+                ended=KEPT_BY_WHATSAPP,
                 limit=_READ_TOGETHER,
             )
             found += some

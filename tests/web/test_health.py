@@ -63,7 +63,7 @@ def test_fault_15_sent_for_a_day_without_a_receipt_says_so_and_late_truth_wins(
     signed_in: SignIn, service: WhatsAppService
 ) -> None:
     person, sent = signed_in("agent"), {}
-    for hours in (23, 25, 49):
+    for hours in (23, 25, 49, 31 * 24):
         at = datetime.now(UTC) - timedelta(hours=hours)
         message = service.log_message(message_sid=sid(hours), to="+447700900123", created_at=at)
         report = StatusReport(provider_status="sent", provider_id=message.provider_id, happened_at=at)
@@ -74,11 +74,20 @@ def test_fault_15_sent_for_a_day_without_a_receipt_says_so_and_late_truth_wins(
     assert "not confirmed for 1 day" in pages[25]
     assert "not confirmed for 2 days" in pages[49]
     assert "not confirmed for 2 days" in text_of(person.get("/whatsapp_logs"))
+    assert "goes on trying" not in pages[23]
+    for hours in (25, 49):
+        assert "It goes on trying until" in pages[hours]
+        assert "Do not send it again before that day" in pages[hours]
+    assert "Nobody has asked what became of it" in pages[31 * 24]
+    assert "goes on trying" not in pages[31 * 24]
+    service.record([StatusReport(provider_status="sent", provider_id=sid(31 * 24))], source=Source.REFRESH)
+    assert "WhatsApp has given it up" in text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
     late = StatusReport(provider_status="delivered", provider_id=sid(49))
     service.record([late], source=Source.CALLBACK)
     page = text_of(person.get(f"/whatsapp_logs/messages/{sent[49].id}"))
     assert "Delivered" in page
     assert "not confirmed" not in page
+    assert "goes on trying" not in page
     assert service.message(sent[49].id).status is Status.DELIVERED
 
 

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from whatsapp_logs import phone
+from whatsapp_logs import phone, wording
 from whatsapp_logs.access_log import Act
 from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.gate import rules_of
-from whatsapp_logs.message import FAILURES, Message
+from whatsapp_logs.message import FAILURES, KEPT_BY_WHATSAPP, WHATSAPP, Message, Status
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
@@ -219,6 +219,13 @@ def _corrected_number(shown: Message) -> str | None:
     return number if number != shown.recipient else None
 
 
+def _silent_until(shown: Message, *, now: datetime) -> datetime | None:
+    """Until when WhatsApp goes on trying what it has not confirmed for a day; None for any other message."""
+    left = shown.sent_at or shown.created_at
+    is_at_whatsapp = shown.status is Status.SENT and shown.provider_id is not None and shown.channel == WHATSAPP
+    return left + KEPT_BY_WHATSAPP if is_at_whatsapp and now - left >= wording.SILENT_AFTER else None
+
+
 def _render(shown: Message, **more: Any) -> str:
     looks.at_message(shown)
     now: datetime = g.setdefault("whatsapp_logs_now", words.Words(viewer()).now)
@@ -241,6 +248,7 @@ def _render(shown: Message, **more: Any) -> str:
         advice=advice,
         needs_correction=needs_correction,
         may_settle=may_be_settled_by_hand(shown, now=now),
+        silent_until=_silent_until(shown, now=now),
         settle_from=None if shown.unconfirmed_at is None else shown.unconfirmed_at + BY_HAND_AFTER,
         **correction,
         may_resend=may_resend and shown.id not in belonging["sent_again"],
