@@ -307,17 +307,19 @@ def _filled_beside(reading: Reading[Any]) -> Callable[[Sequence[Any]], tuple[Mes
     result = reading.pgresult
     assert result is not None
     fill = _filler([(result.fname(place) or b"").decode() for place in range(result.nfields - 1)])
-    return lambda row: (None if row[0] is None else fill(row[:-1]), row[-1])
+    return lambda row: (None if row[0] is None else fill(row), row[-1])
 
 
 def _filler(names: list[str]) -> Callable[[Sequence[Any]], Message]:
     assert frozenset(names) == _FIELDS, "what is not asked for would be told as its default"
 
+    new, status = object.__new__, names.index("status")
+
     def message(row: Sequence[Any]) -> Message:
-        made = object.__new__(Message)
-        values = vars(made)
-        values.update(zip(names, row, strict=True))
-        values["status"] = _STATUSES[values["status"]]
+        made = new(Message)
+        values = made.__dict__
+        values.update(zip(names, row))  # noqa: B905 - what stands behind the last name is none of it
+        values["status"] = _STATUSES[row[status]]
         return made
 
     return message
