@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from benches import seed
-from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService
+from whatsapp_logs import Config, Draft, MessageFilter, Status, WhatsAppService, refresh
 from whatsapp_logs.access_log import AccessFilter, Act
 from whatsapp_logs.filters import Cursor
 from whatsapp_logs.store import refreshes
@@ -249,7 +249,7 @@ def test_a_sweep_looks_at_what_is_recent_and_not_at_all_that_never_arrived(
 
     def read() -> None:
         with log.transaction() as conn:
-            refreshes.due(conn, since=now - back, delivered_since=now - back, now=now, limit=5_000)
+            refreshes.due(conn, refresh.days_back(now, back), limit=5_000)
 
     whole, rows = looked_at(log, read)
     assert whole == 0

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from whatsapp_logs import Draft, Status, WhatsAppService, refresh
+from whatsapp_logs import Draft, Status, WhatsAppService, jobs, refresh
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway
 from whatsapp_logs.message import ProviderMessage, Source, StatusReport
@@ -220,10 +220,8 @@ def test_what_is_due_is_a_matter_of_age(
     with psycopg.connect(dsn) as conn:
         checked = now - timedelta(minutes=asked_ago)
         conn.execute("UPDATE whatsapp_logs.messages SET last_status_check = %s WHERE id = %s", [checked, sent.id])
-    with service.transaction() as conn:
-        back = {"since": now - refresh.ASKED_FOR, "delivered_since": now - timedelta(days=7)}
-        found = refreshes.due(conn, **back, now=now, limit=10)
-    assert [row.id for row in found] == ([sent.id] if due else [])
+    refresh.sweep(service.transaction, service.gateway, now=now)
+    assert was_asked(service, sent.id) is due
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -255,21 +253,85 @@ def test_messages_are_looked_through_the_seldomer_the_older_they_are(
     assert was_asked(service, message.id) is is_asked
 
 
-def test_a_message_made_long_ago_for_now_is_asked_about_as_one_of_now(
+@pytest.mark.parametrize(
+    ("column", "back", "is_asked"),
+    [("send_at", HOUR, True), ("sent_at", HOUR, False), ("sent_at", refresh.ASKED_FOR, True)],
+)
+def test_a_message_made_long_before_it_left_is_as_old_as_its_leaving(
+    column: str, back: timedelta, is_asked: bool, service: WhatsAppService, simulator: Simulator, dsn: str
+) -> None:
+    """Meant for now, or of a campaign that was paused for ninety days: asked ten minutes ago, half an hour after it left."""
+    now = datetime.now(UTC)
+    message = sent(
+        service, dsn, made=now - timedelta(days=90), **{column: now - HOUR / 2}, last_status_check=now - HOUR / 6
+    )
+    refresh.sweep(service.transaction, service.gateway, back=back, now=now)
+    assert was_asked(service, message) is is_asked
+
+
+@pytest.mark.parametrize("status", ["scheduled", "queued", "sending"])
+def test_what_is_not_even_sent_is_asked_about_as_long_as_twilio_may_know_it(
+    status: str, service: WhatsAppService, simulator: Simulator, dsn: str
+) -> None:
+    now = datetime.now(UTC)
+    known, forgotten = (
+        sent(service, dsn, status=status, made=now - timedelta(days=days), last_status_check=now - timedelta(days=2))
+        for days in (390, 410)
+    )
+    refresh.sweep(service.transaction, service.gateway, now=now)
+    assert (was_asked(service, known), was_asked(service, forgotten)) == (True, False)
+
+
+def test_what_was_declared_not_sent_and_is_at_twilio_after_all_is_asked_about_however_long_ago_it_was_made(
     service: WhatsAppService, simulator: Simulator, dsn: str
 ) -> None:
     now = datetime.now(UTC)
-    made = now - timedelta(days=300)
-    message = service.log_message(message_sid="SM" + "d" * 32, to="+447700900222", status="sent", created_at=made)
-    with psycopg.connect(dsn) as conn:
-        conn.execute("UPDATE whatsapp_logs.messages SET send_at = %s WHERE id = %s", [now - HOUR / 2, message.id])
+    declared = {"status": "failed", "error_code": "not_sent", "failed_at": now - HOUR, "unconfirmed_at": now - 3 * HOUR}
+    message = sent(service, dsn, made=now - timedelta(days=90), **declared)
     refresh.sweep(service.transaction, service.gateway, back=HOUR, now=now)
-    assert was_asked(service, message.id)
+    assert was_asked(service, message)
+
+
+def test_what_is_not_final_does_not_wait_for_what_was_delivered(
+    service: WhatsAppService, simulator: Simulator, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh, "_SWEEP_LIMIT", 2)
+    now = datetime.now(UTC)
+    old = sent(service, dsn, made=now - timedelta(days=30))
+    for hours in range(3):
+        sent(service, dsn, status="delivered", made=now - HOUR * (hours + 1), delivered_at=now - HOUR * hours)
+    refresh.sweep(service.transaction, service.gateway, now=now)
+    assert was_asked(service, old)
+
+
+def test_the_clock_sweeps_an_hour_a_day_and_a_month(service: WhatsAppService, simulator: Simulator, dsn: str) -> None:
+    now = datetime.now(UTC)
+    ages = {"sweep": HOUR / 2, "sweep_day": DAY / 2, "sweep_month": 30 * DAY}
+    ids = {name: sent(service, dsn, made=now - age) for name, age in ages.items()}
+    tasks = jobs.make_app(service).tasks
+    asked = []
+    for name in ages:
+        tasks[name].func(timestamp=0)
+        asked.append([one for one, id_ in ids.items() if was_asked(service, id_)])
+    assert asked == [["sweep"], ["sweep", "sweep_day"], ["sweep", "sweep_day", "sweep_month"]]
+
+
+def sent(service: WhatsAppService, dsn: str, *, made: datetime, **columns: Any) -> int:
+    """A message that Twilio does not know, with these columns; "sent" unless they say otherwise. Its id."""
+    count = sum(service.status_counts().values())
+    message = service.log_message(message_sid=f"SM{count:032}", to="+447700900222", status="sent", created_at=made)
+    sets = ", ".join(f"{name} = %({name})s" for name in columns)
+    with psycopg.connect(dsn) as conn:
+        if columns:
+            conn.execute(
+                f"UPDATE whatsapp_logs.messages SET {sets} WHERE id = %(id)s".encode(), {"id": message.id} | columns
+            )
+    return message.id
 
 
 @pytest.mark.parametrize(
     ("days_old", "asked_days_old", "is_asked"),
-    [(100, None, True), (100, 2, True), (100, 31, False), (399, None, True), (401, None, False)],
+    [(50, None, True), (100, None, True), (100, 2, True), (100, 31, False), (399, None, True), (401, None, False)],
 )
 def test_refresh_all_asks_about_a_message_of_long_ago_until_its_end_was_seen(
     days_old: int,
@@ -283,7 +345,7 @@ def test_refresh_all_asks_about_a_message_of_long_ago_until_its_end_was_seen(
     """Brought in from another log, it may have arrived and been read since; WhatsApp gives up after a month, and says nothing."""
     monkeypatch.setattr(refresh, "_READ_TOGETHER", 2)
     now = datetime.now(UTC)
-    made = [now - timedelta(days=days_old, minutes=n) for n in range(5)]
+    made = [now - timedelta(days=days_old, minutes=n // 3) for n in range(5)]  # some in the same moment
     ids = [
         service.log_message(message_sid=f"SM{n:032}", to="+447700900222", status="sent", created_at=at).id
         for n, at in enumerate(made)
@@ -301,6 +363,21 @@ def test_refresh_all_asks_about_a_message_of_long_ago_until_its_end_was_seen(
         assert done is not None
         assert (done.found, done.asked) == (asked, asked)
     assert {was_asked(service, id_) for id_ in ids} == {is_asked}
+
+
+def test_refresh_all_finds_what_was_made_long_before_it_left_once(
+    service: WhatsAppService, simulator: Simulator, dsn: str
+) -> None:
+    """Paused for ninety days, for a hundred and fifty, and meant for now 300 days ago: each asked once, and again tomorrow."""
+    now = datetime.now(UTC)
+    for days, column in ((90, "sent_at"), (150, "sent_at"), (300, "send_at")):
+        sent(service, dsn, made=now - timedelta(days=days), **{column: now - DAY})
+    for _ in range(2):
+        run = service.refresh_all(started_by="asha")
+        service.run_refresh(run.id)
+        done = service.refresh_progress(run.id)
+        assert done is not None
+        assert (done.found, done.asked) == (3, 3)
 
 
 def was_asked(service: WhatsAppService, message_id: int) -> bool:

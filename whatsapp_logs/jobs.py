@@ -110,8 +110,8 @@ def _add_what_the_clock_starts(app: procrastinate.App, service: WhatsAppService)
         with service.transaction() as conn:
             counts.fold_deltas(conn)
 
-    # What is older is due seldom, and there is much of it: a month of 100 000 messages a day is not read every minute. Each has a
-    # place of its own in the queue, so that none is left out for another's sake.
+    # What is older is due seldom, and there is much of it: a month of 100 000 messages a day is not read every minute. They wait
+    # for each other, each with a place of its own in the queue, so that none loses its turn.
     for name, cron, back in (
         ("sweep", "* * * * *", timedelta(hours=1)),
         ("sweep_day", "*/10 * * * *", timedelta(days=1)),

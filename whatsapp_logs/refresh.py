@@ -13,17 +13,17 @@ from psycopg import Connection
 from whatsapp_logs import settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
-from whatsapp_logs.message import KEPT_BY_WHATSAPP, Message, Recorded, Source, Status, StatusReport
+from whatsapp_logs.message import KEPT_BY_WHATSAPP, Message, Recorded, Source, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import queue, refreshes
 
 log = logging.getLogger(__name__)
 
 READ_LEARNT_FOR = timedelta(days=7)  # so long a delivered message is asked whether it was read
-# So long after it left, or was made, a message that is not final is asked about.
+# So long after it left a message that is "sent" is asked about; what is not even that, as long as Twilio knows it.
 ASKED_FOR = KEPT_BY_WHATSAPP + timedelta(days=5)
 _KEPT_BY_TWILIO = timedelta(days=400)
-_NOT_FINAL = (Status.SENT, Status.SENDING, Status.QUEUED, Status.SCHEDULED)
+_MADE_BEFORE = timedelta(days=65)  # so long before it left one may have been made, as in a campaign that was paused
 _SILENT_S = 60  # a run without a sign of life for so long has lost its worker
 _BATCH = 500
 _FETCH_BATCH = 20  # at four threads and the longest time-out still less than _SILENT_S
@@ -31,7 +31,9 @@ _FETCH_THREADS = 4
 _LIST_WORTH = 20  # fewer pending messages than this are asked one by one
 _LIST_MARGIN = timedelta(hours=1)
 _READ_TOGETHER = 5000  # of the old ones: a statement is short, however many there are
-_SWEEP_LIMIT = 5000  # a minute's work at the provider's pace; the rest is due in the next
+_SWEEP_LIMIT = (
+    5000  # some minutes' work at the provider's pace; what is not final comes first, the rest is due in the next
+)
 
 
 def start(conn: Connection[Any], *, started_by: str | None) -> refreshes.Refresh:
@@ -51,17 +53,12 @@ def resume_silent(conn: Connection[Any]) -> None:
 
 def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
     """Ask about everything pending: Twilio's list first, 1 000 a page, then what it did not show by SID; stops at 429."""
-    now = datetime.now(UTC)
     with transactions() as conn:
         if refreshes.take_over(conn, refresh_id, silent_s=_SILENT_S) is None:
             return
-        pending = refreshes.pending(conn, since=now - ASKED_FOR, delivered_since=now - READ_LEARNT_FOR, now=now)
-        refreshes.found(conn, refresh_id, len(pending))
-    for status in _NOT_FINAL:
-        pending += _left_behind(transactions, refresh_id, status, now=now, known=len(pending))
     problem = None
     try:
-        for answers in _ask(gateway, pending):
+        for answers in _ask(gateway, _everything(transactions, refresh_id, now=datetime.now(UTC))):
             if _keep(transactions, refresh_id, answers):
                 problem = "Stopped on request."
                 break
@@ -78,26 +75,19 @@ def run(transactions: Transactions, gateway: Gateway, refresh_id: int) -> None:
         refreshes.finish(conn, refresh_id, problem=problem)
 
 
-def _left_behind(
-    transactions: Transactions, refresh_id: int, status: Status, *, now: datetime, known: int
-) -> list[refreshes.Pending]:
-    """Messages whose end nobody has seen: they were brought in, or nobody asked while they might still have arrived."""
-    found: list[refreshes.Pending] = []
-    since = now - ASKED_FOR
-    place: refreshes.Place | None = (status.value, since, 0)
+def _everything(transactions: Transactions, refresh_id: int, *, now: datetime) -> list[refreshes.Pending]:
+    """What is pending, and "sent" messages whose end nobody has seen: they were brought in, or nobody asked in time."""
+    days = days_back(now, ASKED_FOR)
+    with transactions() as conn:
+        found = {row.id: row for row in refreshes.pending(conn, days)}
+        refreshes.found(conn, refresh_id, len(found))
+    place: refreshes.Place | None = (days.since, 0)
     while place is not None:
         with transactions() as conn:
-            some, place = refreshes.left_behind(
-                conn,
-                before=place,
-                since=since,
-                oldest=now - _KEPT_BY_TWILIO,
-                ended=KEPT_BY_WHATSAPP,
-                limit=_READ_TOGETHER,
-            )
-            found += some
-            refreshes.found(conn, refresh_id, known + len(found))
-    return found
+            some, place = refreshes.left_behind(conn, days, before=place, ended=KEPT_BY_WHATSAPP, limit=_READ_TOGETHER)
+            found |= {row.id: row for row in some}
+            refreshes.found(conn, refresh_id, len(found))
+    return list(found.values())
 
 
 def sweep(
@@ -105,12 +95,12 @@ def sweep(
 ) -> int:
     """Ask about what is due of the messages of that time, recent ones often and old ones seldom; returns how many rows changed.
 
-    What a lost callback left behind is repaired within a tenth of the message's age. A busy provider ends it; the next goes on.
+    What a lost callback left behind is repaired within a tenth of the message's age, and until the next sweep of that age. A busy
+    provider ends it; the next goes on.
     """
     now = now or datetime.now(UTC)
-    delivered_since = now - min(back, READ_LEARNT_FOR)
     with transactions() as conn:
-        due = refreshes.due(conn, since=now - back, delivered_since=delivered_since, now=now, limit=_SWEEP_LIMIT)
+        due = refreshes.due(conn, days_back(now, back), limit=_SWEEP_LIMIT)
     changed = 0
     try:
         for answers in _ask(gateway, due):
@@ -122,6 +112,19 @@ def sweep(
     if changed:
         log.info("the sweep asked about %s messages and changed %s", len(due), changed)
     return changed
+
+
+def days_back(now: datetime, back: timedelta) -> refreshes.Days:
+    """So far back. Only who looks as far as anything is asked about looks for what was made long before it left."""
+    is_all, since, oldest = back >= ASKED_FOR, now - back, now - _KEPT_BY_TWILIO
+    return refreshes.Days(
+        now=now,
+        since=since,
+        sent_made_since=since - _MADE_BEFORE if is_all else since,
+        open_made_since=oldest if is_all else since,
+        delivered_since=now - min(back, READ_LEARNT_FOR),
+        oldest=oldest,
+    )
 
 
 def one(transactions: Transactions, gateway: Gateway, message: Message) -> Recorded | None:

@@ -78,10 +78,12 @@ def test_fault_15_sent_for_a_day_without_a_receipt_says_so_and_late_truth_wins(
     for hours in (25, 49):
         assert "It goes on trying until" in pages[hours]
         assert "Do not send it again before that day" in pages[hours]
-    assert "Nobody has asked what became of it" in pages[31 * 24]
+    assert "Not asked about since WhatsApp stopped trying" in pages[31 * 24]
     assert "goes on trying" not in pages[31 * 24]
     service.record([StatusReport(provider_status="sent", provider_id=sid(31 * 24))], source=Source.REFRESH)
     assert "WhatsApp has given it up" in text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
+    service.record([StatusReport(provider_status="not_found", provider_id=sid(31 * 24))], source=Source.REFRESH)
+    assert "Twilio does not know it" in text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
     late = StatusReport(provider_status="delivered", provider_id=sid(49))
     service.record([late], source=Source.CALLBACK)
     page = text_of(person.get(f"/whatsapp_logs/messages/{sent[49].id}"))

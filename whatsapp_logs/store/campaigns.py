@@ -190,7 +190,7 @@ def change(conn: Connection[Any], campaign_id: int, **values: Any) -> None:
     hands = [given[name] for name in ("changed_by", "asked_by") if given.get(name) is not None]
     if hands:
         sets += sql.SQL(_HAVE_PREPARED)
-        given["hands"] = hands
+        given["hands"] = list(dict.fromkeys(hands))
     conn.execute(
         sql.SQL("UPDATE whatsapp_logs.campaigns SET {} WHERE id = %(id)s").format(sets), given | {"id": campaign_id}
     )

@@ -10,7 +10,7 @@ from psycopg import ClientCursor, Connection
 from psycopg.rows import class_row, dict_row
 
 _COLUMNS = "id, started_by, started_at, heartbeat_at, found, asked, changed, failed, problem, cancel_asked, finished_at"
-Place = tuple[str, datetime, int]  # a status, and the message of that status before which to go on
+Place = tuple[datetime, int]  # the message before which to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,24 @@ class Pending:
     created_at: datetime
 
 
-_PENDING_ROW = class_row(Pending)
+@dataclass(frozen=True)
+class Days:
+    """Which messages are asked about: those that left since `since`, as far as they were made since then or a while before.
+
+    `sent_made_since` holds for what is "sent", `open_made_since` for what is not even that; what was made before `oldest` the
+    provider does not know any more.
+    """
+
+    now: datetime
+    since: datetime
+    sent_made_since: datetime
+    open_made_since: datetime
+    delivered_since: datetime
+    oldest: datetime
+
+
+def _pending(_reading: Any) -> Any:
+    return lambda row: Pending(*row[:3])
 
 
 def start(conn: Connection[Any], *, started_by: str | None) -> tuple[Refresh, bool]:
@@ -143,72 +160,74 @@ def ask_to_cancel(conn: Connection[Any], refresh_id: int) -> None:
     conn.execute("UPDATE whatsapp_logs.refreshes SET cancel_asked = true WHERE id = %(id)s", {"id": refresh_id})
 
 
-def pending(conn: Connection[Any], *, since: datetime, delivered_since: datetime, now: datetime) -> list[Pending]:
-    """All messages made or meant to leave since then whose status may still change at the provider, newest first.
+def pending(conn: Connection[Any], days: Days) -> list[Pending]:
+    """All messages of these days whose status may still change at the provider: what is not final, then what is delivered.
 
-    Everything not final; messages delivered since then: `read` is learnt only by asking when its callback was lost; and what a
-    person has declared not sent, but the provider has.
+    `read` is learnt only by asking when its callback was lost. What a person has declared not sent, but the provider has, is
+    asked about as long as the provider knows it.
     """
-    return _read(conn, _PENDING.format(due=""), since=since, delivered_since=delivered_since, now=now)
+    return _read(conn, _PENDING.format(due=""), **vars(days))
 
 
-def due(
-    conn: Connection[Any], *, since: datetime, delivered_since: datetime, now: datetime, limit: int
-) -> list[Pending]:
+def due(conn: Connection[Any], days: Days, *, limit: int) -> list[Pending]:
     """Those of `pending` of which nothing was asked for long enough: a tenth of their age, at least two minutes, at most a day."""
-    query = f"{_PENDING.format(due=_DUE)} LIMIT %(limit)s"
-    return _read(conn, query, since=since, delivered_since=delivered_since, now=now, limit=limit)
+    return _read(conn, f"{_PENDING.format(due=_DUE)} LIMIT %(limit)s", **vars(days), limit=limit)
 
 
 def left_behind(
-    conn: Connection[Any], *, before: Place, since: datetime, oldest: datetime, ended: timedelta, limit: int
+    conn: Connection[Any], days: Days, *, before: Place, ended: timedelta, limit: int
 ) -> tuple[list[Pending], Place | None]:
-    """Of the next `limit` messages of one status, newest first: those not asked about since they have come to their end.
+    """Of the next `limit` messages that are "sent", newest first: those not asked about since they have come to their end.
 
-    That is so long after they were made, or meant to leave. What was meant to leave since then is `pending`'s. Also where to go
-    on; None when there are no older ones.
+    That is so long after they left. What is among `pending` is left out. Also where to go on; None when there are no older ones.
     """
-    status, at, id_ = before
-    bounds = {"status": status, "at": at, "id": id_, "since": since, "oldest": oldest, "ended": ended, "limit": limit}
+    at, id_ = before
+    bounds = vars(days) | {"at": at, "id": id_, "ended": ended, "limit": limit}
     found = _read(conn, _LEFT_BEHIND, row=dict_row, **bounds)
     wanted = [Pending(row["id"], row["provider_id"], row["created_at"]) for row in found if row["is_wanted"]]
-    return wanted, (status, found[-1]["created_at"], found[-1]["id"]) if len(found) == limit else None
+    return wanted, (found[-1]["created_at"], found[-1]["id"]) if len(found) == limit else None
 
 
-def _read(conn: Connection[Any], query: str, *, row: Any = _PENDING_ROW, **parameters: Any) -> list[Any]:
+def _read(conn: Connection[Any], query: str, *, row: Any = _pending, **parameters: Any) -> list[Any]:
     with ClientCursor(conn, row_factory=row) as cursor:  # planned for these very days: they may be an hour, or a month
         return cursor.execute(query.encode(), parameters).fetchall()
 
 
-# Imported rows may carry made-up ids: their provider is another. What was made before those days and meant to leave in them has
-# its time in an index.
+# Imported rows may carry made-up ids: their provider is another.
 _AT_PROVIDER = "m.provider_id IS NOT NULL AND m.provider = 'twilio'"
+_LEFT = "GREATEST(m.created_at, m.send_at, m.claimed_at, m.sent_at)"  # when it left, or was made
+# What has its time in no index of those days, because it was made long before, is found by when it was meant to leave.
 _PENDING = f"""
-    SELECT m.id, m.provider_id, m.created_at
+    SELECT m.id, m.provider_id, m.created_at, 0 AS turn
     FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-    WHERE r.status IN ('scheduled', 'queued', 'sending', 'sent') AND r.created_at >= %(since)s AND {_AT_PROVIDER} {{due}}
+    WHERE r.status = 'sent' AND r.created_at >= %(sent_made_since)s AND {_LEFT} >= %(since)s AND {_AT_PROVIDER} {{due}}
     UNION ALL
-    SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
-    WHERE m.send_at >= %(since)s AND m.send_at <= %(now)s AND m.created_at < %(since)s
-      AND m.status IN ('scheduled', 'queued', 'sending', 'sent') AND {_AT_PROVIDER} {{due}}
-    UNION ALL
-    SELECT m.id, m.provider_id, m.created_at
+    SELECT m.id, m.provider_id, m.created_at, 0
     FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-    WHERE r.status = 'failed' AND r.error_code = 'not_sent' AND r.created_at >= %(since)s AND {_AT_PROVIDER} {{due}}
+    WHERE r.status IN ('scheduled', 'queued', 'sending') AND r.created_at >= %(open_made_since)s AND {_AT_PROVIDER} {{due}}
     UNION ALL
-    SELECT m.id, m.provider_id, m.created_at FROM whatsapp_logs.messages AS m
+    SELECT m.id, m.provider_id, m.created_at, 0 FROM whatsapp_logs.messages AS m
+    WHERE m.send_at >= %(since)s AND m.send_at <= %(now)s AND m.status IN ('scheduled', 'queued', 'sending', 'sent')
+      AND m.created_at < CASE m.status WHEN 'sent' THEN %(sent_made_since)s ELSE %(open_made_since)s END AND {_AT_PROVIDER} {{due}}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at, 0
+    FROM whatsapp_logs.rare_statuses AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    WHERE r.status = 'failed' AND r.error_code = 'not_sent' AND r.created_at >= %(oldest)s AND {_AT_PROVIDER} {{due}}
+    UNION ALL
+    SELECT m.id, m.provider_id, m.created_at, 1 FROM whatsapp_logs.messages AS m
     WHERE m.created_at >= %(delivered_since)s AND m.status = 'delivered' AND m.direction = 'outbound' AND {_AT_PROVIDER} {{due}}
-    ORDER BY created_at DESC, id DESC"""  # noqa: S608 - words of ours; values are parameters
-_DUE = """
-      AND %(now)s - COALESCE(m.last_status_check, m.created_at)
-          > LEAST(GREATEST((%(now)s - m.created_at) / 10, interval '2 minutes'), interval '1 day')"""
+    ORDER BY turn, created_at DESC, id DESC"""  # noqa: S608 - words of ours; values are parameters
+_DUE = f"""
+      AND %(now)s - COALESCE(m.last_status_check, {_LEFT})
+          > LEAST(GREATEST((%(now)s - {_LEFT}) / 10, interval '2 minutes'), interval '1 day')"""
 _LEFT_BEHIND = f"""
-    SELECT m.id, m.provider_id, m.created_at,
-           {_AT_PROVIDER} AND GREATEST(m.created_at, m.send_at) < %(since)s
-           AND COALESCE(m.last_status_check, '-infinity') < GREATEST(m.created_at, m.send_at) + %(ended)s AS is_wanted
+    SELECT r.message_id AS id, r.created_at, m.provider_id, COALESCE(
+           {_AT_PROVIDER} AND COALESCE(m.last_status_check, '-infinity') < {_LEFT} + %(ended)s
+           AND NOT ({_LEFT} >= %(since)s AND (m.created_at >= %(sent_made_since)s
+                                              OR COALESCE(m.send_at BETWEEN %(since)s AND %(now)s, false))), false) AS is_wanted
     FROM (
-        SELECT message_id FROM whatsapp_logs.rare_statuses
-        WHERE status = %(status)s AND created_at >= %(oldest)s AND (created_at, message_id) < (%(at)s, %(id)s)
+        SELECT message_id, created_at FROM whatsapp_logs.rare_statuses
+        WHERE status = 'sent' AND created_at >= %(oldest)s AND (created_at, message_id) < (%(at)s, %(id)s)
         ORDER BY created_at DESC, message_id DESC LIMIT %(limit)s
-    ) AS r JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
-    ORDER BY m.created_at DESC, m.id DESC"""  # noqa: S608 - words of ours; values are parameters
+    ) AS r LEFT JOIN whatsapp_logs.messages AS m ON m.id = r.message_id
+    ORDER BY r.created_at DESC, r.message_id DESC"""  # noqa: S608 - words of ours; values are parameters

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +17,7 @@ from whatsapp_logs import phone, wording
 from whatsapp_logs.access_log import Act
 from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.gate import rules_of
-from whatsapp_logs.message import FAILURES, KEPT_BY_WHATSAPP, WHATSAPP, Message, Status
+from whatsapp_logs.message import FAILURES, KEPT_BY_WHATSAPP, WHATSAPP, Message, Source, Status, StatusEvent
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
@@ -219,11 +221,29 @@ def _corrected_number(shown: Message) -> str | None:
     return number if number != shown.recipient else None
 
 
-def _silent_until(shown: Message, *, now: datetime) -> datetime | None:
-    """Until when WhatsApp goes on trying what it has not confirmed for a day; None for any other message."""
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What is known of a message that WhatsApp has not confirmed for a day."""
+
+    until: datetime  # WhatsApp goes on trying so long, at most
+    is_over: bool
+    was_asked: bool  # since then
+    is_known: bool  # to Twilio, when it was last asked
+
+
+def _silence(shown: Message, events: Sequence[StatusEvent], *, now: datetime) -> Silence | None:
     left = shown.sent_at or shown.created_at
-    is_at_whatsapp = shown.status is Status.SENT and shown.provider_id is not None and shown.channel == WHATSAPP
-    return left + KEPT_BY_WHATSAPP if is_at_whatsapp and now - left >= wording.SILENT_AFTER else None
+    is_at_whatsapp = shown.status is Status.SENT and shown.provider == "twilio" and shown.channel == WHATSAPP
+    if not is_at_whatsapp or shown.provider_id is None or shown.erased_at or now - left < wording.SILENT_AFTER:
+        return None
+    until, asked = left + KEPT_BY_WHATSAPP, shown.last_status_check
+    answers = [event.provider_status for event in events if event.source in (Source.REFRESH, Source.RECONCILE)]
+    return Silence(
+        until=until,
+        is_over=until <= now,
+        was_asked=asked is not None and asked >= until,
+        is_known=answers[-1:] != ["not_found"],
+    )
 
 
 def _render(shown: Message, **more: Any) -> str:
@@ -248,7 +268,7 @@ def _render(shown: Message, **more: Any) -> str:
         advice=advice,
         needs_correction=needs_correction,
         may_settle=may_be_settled_by_hand(shown, now=now),
-        silent_until=_silent_until(shown, now=now),
+        silent=_silence(shown, events, now=now),
         settle_from=None if shown.unconfirmed_at is None else shown.unconfirmed_at + BY_HAND_AFTER,
         **correction,
         may_resend=may_resend and shown.id not in belonging["sent_again"],
