@@ -66,6 +66,7 @@ TOO_LATE = (
 )
 # What WhatsApp could not deliver by then it never does, and says nothing: Meta's time-to-live, at most.
 KEPT_BY_WHATSAPP = timedelta(days=30)
+NOT_FOUND = "not_found"  # our word in an event: the provider was asked, and has no such message
 NOT_SENT = "not_sent"  # the error code of a message whose answer was lost and which a person has declared not sent
 
 

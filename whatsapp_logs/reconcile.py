@@ -15,7 +15,7 @@ from psycopg import Connection
 from whatsapp_logs import receive, settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import ProviderAway, UnknownToProvider
-from whatsapp_logs.message import ProviderMessage, Source, StatusReport
+from whatsapp_logs.message import NOT_FOUND, ProviderMessage, Source, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import handover, queue, reconciliations
 from whatsapp_logs.store.reconciliations import Difference, Figures, Known, Reconciliation, WithoutSid
@@ -220,7 +220,7 @@ def _fetch(gateway: Gateway, provider_id: str) -> ProviderMessage | StatusReport
         return gateway.fetch(provider_id)
     except UnknownToProvider as error:
         return StatusReport(
-            provider_status="not_found", provider_id=provider_id, error_code=error.code, error_message=str(error)
+            provider_status=NOT_FOUND, provider_id=provider_id, error_code=error.code, error_message=str(error)
         )
 
 

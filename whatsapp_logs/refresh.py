@@ -13,7 +13,7 @@ from psycopg import Connection
 from whatsapp_logs import settle, track
 from whatsapp_logs.channels.base import Gateway
 from whatsapp_logs.errors import DatabaseAway, ProviderAway, UnknownToProvider
-from whatsapp_logs.message import KEPT_BY_WHATSAPP, Message, Recorded, Source, StatusReport
+from whatsapp_logs.message import KEPT_BY_WHATSAPP, NOT_FOUND, Message, Recorded, Source, StatusReport
 from whatsapp_logs.send import Transactions
 from whatsapp_logs.store import queue, refreshes
 
@@ -183,13 +183,13 @@ def _fetch(gateway: Gateway, provider_id: str) -> StatusReport:
     except UnknownToProvider as error:
         # An event that says so; the message keeps its status: only the provider's own words move it.
         return StatusReport(
-            provider_status="not_found", provider_id=provider_id, error_code=error.code, error_message=str(error)
+            provider_status=NOT_FOUND, provider_id=provider_id, error_code=error.code, error_message=str(error)
         )
 
 
 def _keep(transactions: Transactions, refresh_id: int, answers: list[StatusReport]) -> bool:
     with transactions() as conn:
         recorded = track.record(conn, answers, source=Source.REFRESH)
-        failed = sum(answer.provider_status == "not_found" for answer in answers)
+        failed = sum(answer.provider_status == NOT_FOUND for answer in answers)
         changed = len({outcome.message_id for outcome in recorded if outcome.changed})
         return refreshes.progress(conn, refresh_id, asked=len(answers), changed=changed, failed=failed)

@@ -83,7 +83,10 @@ def test_fault_15_sent_for_a_day_without_a_receipt_says_so_and_late_truth_wins(
     service.record([StatusReport(provider_status="sent", provider_id=sid(31 * 24))], source=Source.REFRESH)
     assert "WhatsApp has given it up" in text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
     service.record([StatusReport(provider_status="not_found", provider_id=sid(31 * 24))], source=Source.REFRESH)
-    assert "Twilio does not know it" in text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
+    page = text_of(person.get(f"/whatsapp_logs/messages/{sent[31 * 24].id}"))
+    assert "Twilio does not know it" in page
+    assert "Unknown to Twilio by asking Twilio" in page
+    assert "not known here" not in page, "it is a word of ours"
     late = StatusReport(provider_status="delivered", provider_id=sid(49))
     service.record([late], source=Source.CALLBACK)
     page = text_of(person.get(f"/whatsapp_logs/messages/{sent[49].id}"))

@@ -17,7 +17,7 @@ from whatsapp_logs import phone, wording
 from whatsapp_logs.access_log import Act
 from whatsapp_logs.errors import InvalidInput, InvalidPhone, MessageNotFound, ProviderError, ProviderNotConfigured
 from whatsapp_logs.gate import rules_of
-from whatsapp_logs.message import FAILURES, KEPT_BY_WHATSAPP, WHATSAPP, Message, Source, Status, StatusEvent
+from whatsapp_logs.message import FAILURES, KEPT_BY_WHATSAPP, NOT_FOUND, WHATSAPP, Message, Source, Status, StatusEvent
 from whatsapp_logs.rights import Right
 from whatsapp_logs.send import may_send_again
 from whatsapp_logs.settle import BY_HAND_AFTER, TOO_SOON, may_be_settled_by_hand
@@ -242,7 +242,7 @@ def _silence(shown: Message, events: Sequence[StatusEvent], *, now: datetime) ->
         until=until,
         is_over=until <= now,
         was_asked=asked is not None and asked >= until,
-        is_known=answers[-1:] != ["not_found"],
+        is_known=answers[-1:] != [NOT_FOUND],
     )
 
 

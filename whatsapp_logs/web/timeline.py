@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from whatsapp_logs.message import Message, Source, Status, StatusEvent
+from whatsapp_logs.message import NOT_FOUND, Message, Source, Status, StatusEvent
 from whatsapp_logs.web import format
 
 _LOOKED_UP = (Source.REFRESH, Source.RECONCILE)  # how a message whose answer was lost is found again
@@ -58,6 +58,8 @@ def _told(event: StatusEvent, message: Message, *, is_first: bool, zone: ZoneInf
     if event.status is Status.QUEUED and event.provider_id and not is_first:
         word += " at Twilio"
     parts = [] if event.status else ["a word of Twilio’s that is not known here"]
+    if event.provider_status == NOT_FOUND:
+        word, parts = "Unknown to Twilio", []
     parts.append(_how(event, message, is_first=is_first, zone=zone))
     if event.error_code and event.provider_id:
         parts.append(f"code {event.error_code}")
